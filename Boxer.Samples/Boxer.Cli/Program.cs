@@ -8,8 +8,8 @@
 //   boxer open IMAGE         boxer exec SESSION COMMAND [ARG...]   boxer ps [SESSION]       boxer close SESSION...
 //   boxer pause SESSION...   boxer resume SESSION...               boxer extend SESSION
 //
-// Exit codes: 0; 1 if an image was missing or in use, a session was missing, or an argument is invalid; 125 for other failures. run and exec exit
-// with the exit code of their command.
+// Exit codes: 0; 1 if an image was missing or in use, or the arguments cannot be parsed; 125 for other failures. run and exec exit with the exit code of
+// their command, as docker does: 127 if its program does not exist, 126 if it cannot be started, 125 if this program or the server failed.
 using System.CommandLine;
 using Boxer;
 using Boxer.Cli;
@@ -33,7 +33,11 @@ root.Subcommands.Add(SessionCommands.Extend());
 root.Subcommands.Add(SessionCommands.Close());
 try
 {
-    return await root.Parse(args).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+    ParseResult parsed = root.Parse(args);
+    int exitCode = await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+
+    // The exit code 1 would be that of the command.
+    return parsed.Errors.Count > 0 && parsed.CommandResult.Command.Name is ("run" or "exec") ? ExitCodes.Failed : exitCode;
 }
 catch (Exception exception) when (exception is SandboxException or ArgumentException or FormatException or IOException or UnauthorizedAccessException or OverflowException or ServerException or HttpRequestException or OperationCanceledException)
 {

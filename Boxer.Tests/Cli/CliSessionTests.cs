@@ -74,16 +74,34 @@ public sealed class CliSessionTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Close_closes_each_session_and_reports_missing_ones()
+    public async Task Close_closes_each_session_and_reports_those_that_it_cannot_close()
     {
-        string other = Session.Replace('a', 'z');
-        _server.Answer($"DELETE /sessions/{Session}", 200, "{}").Answer($"DELETE /sessions/{other}", 410, """{"error":"the session has ended (lifetime)","ended":"lifetime"}""");
+        string other = Session.Replace('a', 'z'), faulty = Session.Replace('a', 'y');
+        _server.Answer($"DELETE /sessions/{Session}", 200, "{}")
+            .Answer($"DELETE /sessions/{other}", 410, """{"error":"the session has ended (lifetime)","ended":"lifetime"}""")
+            .Answer($"DELETE /sessions/{faulty}", 500, """{"error":"the host failed"}""");
 
-        Assert.Equal(new CliResult(1, Session + "\n", $"{other}: the session has ended (lifetime)\n"), await RunAsync("close", other, Session));
+        Assert.Equal(
+            new CliResult(
+                125,
+                Session + "\n",
+                $"{other}: the session has ended (lifetime)\n\"../run\" is not the identifier of a session; \"boxer ps\" lists them.\n{faulty}: the host failed\n"),
+            await RunAsync("close", other, "../run", faulty, Session));
+        Assert.Equal(3, _server.Requests.Count);
+    }
 
-        CliResult strange = await RunAsync("close", "../run");
-        Assert.Equal((125, "\"../run\" is not the identifier of a session; \"boxer ps\" lists them.\n"), (strange.ExitCode, strange.Stderr));
-        Assert.Equal(2, _server.Requests.Count);
+    [Fact]
+    public async Task A_missing_session_gives_125_in_every_command()
+    {
+        foreach ((string request, string[] command) in new (string, string[])[]
+        {
+            ($"GET /sessions/{Session}/processes", ["ps", Session]), ($"PATCH /sessions/{Session}", ["extend", "--lifetime", "60", Session]),
+            ($"POST /sessions/{Session}/processes", ["exec", Session, "true"]),
+        })
+        {
+            _server.Answer(request, 404, """{"error":"there is no such session"}""");
+            Assert.Equal(new CliResult(125, "", "there is no such session\n"), await RunAsync(command));
+        }
     }
 
     [Theory]
@@ -94,7 +112,7 @@ public sealed class CliSessionTests : IAsyncLifetime
         string other = Session.Replace('a', 'z');
         _server.Answer($"POST /sessions/{Session}/{command}", 200, "{}").Answer($"POST /sessions/{other}/{command}", 404, """{"error":"there is no such session"}""");
 
-        Assert.Equal(new CliResult(1, Session + "\n", $"{other}: there is no such session\n"), await RunAsync(command, other, Session));
+        Assert.Equal(new CliResult(125, Session + "\n", $"{other}: there is no such session\n"), await RunAsync(command, other, Session));
     }
 
     [Fact]
@@ -179,6 +197,64 @@ public sealed class CliSessionTests : IAsyncLifetime
         AnswerProcess(FakeSessionServer.Event("ended", new() { ["termination"] = "not_started", ["exit_code"] = 127, ["error"] = "no such program" }));
 
         Assert.Equal(new CliResult(127, "", "no such program\n"), await RunAsync("exec", Session, "true"));
+    }
+
+    [Theory]
+    [InlineData(127, "cmd: the program 'nope' was not found.")]
+    [InlineData(126, "cmd: 'nope' may not be executed.")]
+    [InlineData(125, "cwd: must be absolute.")]
+    public async Task Exec_of_a_program_that_cannot_be_started_gives_the_exit_code_of_a_shell(int exitCode, string error)
+    {
+        string code = exitCode == 125 ? "" : $",\"exit_code\":{exitCode}";
+        _server.Answer($"POST /sessions/{Session}/processes", 400, $$"""{"error":"{{error}}"{{code}}}""");
+
+        Assert.Equal(new CliResult(exitCode, "", error + "\n"), await RunAsync("exec", Session, "nope"));
+    }
+
+    [Fact]
+    public async Task Exec_without_a_command_gives_125() => Assert.Equal(125, (await RunAsync("exec", Session)).ExitCode);
+
+    [Fact]
+    public async Task Exec_sends_the_rest_of_its_input_when_the_process_reads_again_or_the_session_is_resumed()
+    {
+        _server.Answer($"POST {Process}/stdin", 409, """{"error":"the process took no more of its input for 60 s.","written":2}""")
+            .Answer($"POST {Process}/stdin", 409, """{"error":"The session is paused. Resume it first, or add ?resume=true.","state":"paused"}""");
+        AnswerProcess();
+        _server.Answer($"GET {Process}/events", 200, Ended(0), after: $"POST {Process}/stdin?end=true");
+
+        CliResult result = await CliProcess.RunAsync(["exec", "-i", "--server", _server.Address, Session, "cat"], stdin: "a line\n");
+
+        Assert.Equal(new CliResult(0, "", ""), result);
+        Assert.Equal(
+            [$"POST {Process}/stdin a line", $"POST {Process}/stdin line", $"POST {Process}/stdin line", $"POST {Process}/stdin?end=true"],
+            _server.Requests.Where(request => request.Contains("/stdin", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public async Task A_paused_session_is_reported_in_the_words_of_this_program()
+    {
+        _server.Answer($"POST /sessions/{Session}/processes", 409, """{"error":"The session is paused. Resume it first, or add ?resume=true.","state":"paused"}""");
+
+        Assert.Equal(new CliResult(125, "", "The session is paused; \"boxer resume SESSION\" resumes it.\n"), await RunAsync("exec", Session, "true"));
+    }
+
+    [Fact]
+    public async Task Exec_with_a_terminal_can_be_interrupted_until_the_process_runs()
+    {
+        Assert.SkipUnless(HostProgram.Exists("script"), "Needs script (util-linux).");
+        _server.Answer($"POST /sessions/{Session}/processes", 201, """{"pid":7}""", after: "never");
+        string cli = $"dotnet '{Path.Join(AppContext.BaseDirectory, "boxer.dll")}' exec -t --server {_server.Address} {Session} sh";
+        System.Diagnostics.ProcessStartInfo start = new("script", ["-qec", cli, "/dev/null"]) { RedirectStandardInput = true, RedirectStandardOutput = true, UseShellExecute = false };
+        using System.Diagnostics.Process script = System.Diagnostics.Process.Start(start)!;
+
+        await Until.IsSoAsync(() => !_server.Requests.IsEmpty, 60);
+        await script.StandardInput.WriteAsync("\u0003");
+        await script.StandardInput.FlushAsync(TestContext.Current.CancellationToken);
+
+        string output = await script.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await script.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.True(script.ExitCode != 0, output);
+        Assert.Single(_server.Requests);
     }
 
     [Fact]

@@ -18,6 +18,7 @@ public sealed class CliSessionSandboxTests(PythonImage image)
         CliResult listed = await RunAsync(host, "", "ps");
         CliResult processes = await RunAsync(host, "", "ps", session);
         CliResult missing = await RunAsync(host, "", "exec", session, "no-such-program");
+        CliResult forbidden = await RunAsync(host, "", "exec", session, "/etc/passwd");
         CliResult paused = await RunAsync(host, "", "pause", session);
         CliResult whilePaused = await RunAsync(host, "", "ps");
         CliResult resumed = await RunAsync(host, "", "resume", session);
@@ -32,7 +33,8 @@ public sealed class CliSessionSandboxTests(PythonImage image)
         Assert.Matches($"{session} +paused .*who=me", whilePaused.Stdout);
         Assert.Matches($@"{session} \d\d\d\d-\d\d-\d\d \d\d:\d\d:\d\d", extended.Stdout);
         Assert.Matches(@"exited \(3\) .* sh -c cat >/tmp/file", processes.Stdout);
-        Assert.Equal((125, ""), (missing.ExitCode, missing.Stdout));
+        Assert.Equal((127, ""), (missing.ExitCode, missing.Stdout));
+        Assert.Equal((126, ""), (forbidden.ExitCode, forbidden.Stdout));
         Assert.Contains("no-such-program", missing.Stderr, StringComparison.Ordinal);
         Assert.Equal(new CliResult(0, session + "\n", ""), closed);
         Assert.Equal(125, after.ExitCode);

@@ -37,12 +37,24 @@ internal sealed class ExecCommand
         JsonObject body = CreateBody(parsed, hasTerminal);
         using SessionServer server = _server.Connect(parsed);
 
-        // Raw mode comes before the start: a process must not be left behind if there is no terminal.
+        // A process must not be left behind if there is no terminal.
         using LocalTerminal? local = hasTerminal ? new() : null;
-        local?.MakeRaw();
-        RemoteProcess process = new(server, await server.StartAsync(parsed.GetRequiredValue(_session), body, cancellationToken), TimeProvider.System);
+        string path;
         try
         {
+            path = await server.StartAsync(parsed.GetRequiredValue(_session), body, cancellationToken);
+        }
+        catch (ServerException exception) when (exception.ExitCode is { } code)
+        {
+            await Console.Error.WriteLineAsync(exception.Message);
+            return code;
+        }
+
+        RemoteProcess process = new(server, path, TimeProvider.System);
+        try
+        {
+            // Until now, Ctrl+C ended this program, and errors were printed as usual.
+            local?.MakeRaw();
             using PosixSignalRegistration? resizes = hasTerminal ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => Resize(process)) : null;
             return await RelayAsync(process, hasTerminal ? LocalTerminal.OpenInput : parsed.GetValue(_interactive) ? Console.OpenStandardInput : null, cancellationToken);
         }

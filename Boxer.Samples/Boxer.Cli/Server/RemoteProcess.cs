@@ -18,14 +18,23 @@ internal readonly record struct RemoteOutput(bool IsError, ReadOnlyMemory<byte> 
 internal sealed class RemoteProcess(SessionServer server, string path, TimeProvider time)
 {
     private static readonly TimeSpan[] Waits = [.. new[] { 0.1, 0.4, 1, 2, 4 }.Select(TimeSpan.FromSeconds)];
+    private static readonly TimeSpan PausedWait = TimeSpan.FromSeconds(1);
     private long _offset;
+    private int _failures;
 
     /// <summary>Gets the body of the end; <see langword="null"/> until it was read.</summary>
     internal JsonNode? End { get; private set; }
 
-    internal Task WriteAsync(ReadOnlyMemory<byte> data, CancellationToken cancellationToken) => server.WriteAsync(path, data, cancellationToken);
+    /// <summary>Writes to the standard input, however long the process takes, or its session is paused.</summary>
+    internal Task WriteAsync(ReadOnlyMemory<byte> data, CancellationToken cancellationToken) => InTurnsAsync(
+        async written =>
+        {
+            data = data[Math.Clamp(written, 0, data.Length)..];
+            await server.WriteAsync(path, data, cancellationToken);
+        },
+        cancellationToken);
 
-    internal Task EndInputAsync(CancellationToken cancellationToken) => server.EndInputAsync(path, cancellationToken);
+    internal Task EndInputAsync(CancellationToken cancellationToken) => InTurnsAsync(_ => server.EndInputAsync(path, cancellationToken), cancellationToken);
 
     internal Task ResizeAsync(int columns, int rows, CancellationToken cancellationToken) => server.ResizeAsync(path, columns, rows, cancellationToken);
 
@@ -36,29 +45,47 @@ internal sealed class RemoteProcess(SessionServer server, string path, TimeProvi
     /// <exception cref="HttpRequestException">The server cannot be reached.</exception>
     internal async IAsyncEnumerable<RemoteOutput> ReadAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        int failures = 0;
         while (End is null)
         {
-            await using IAsyncEnumerator<SseItem<string>> events = server.EventsAsync(path, _offset, cancellationToken).GetAsyncEnumerator(cancellationToken);
-            while (End is null && await NextAsync(events, failures) is { } item)
+            await using IAsyncEnumerator<SseItem<string>> events = server.EventsAsync(path, _offset, () => _failures = 0, cancellationToken).GetAsyncEnumerator(cancellationToken);
+            while (End is null && await NextAsync(events) is { } item)
             {
                 if (Take(item) is { } output)
                 {
-                    failures = 0;
+                    _failures = 0;
                     yield return output;
                 }
             }
 
             if (End is null)
             {
-                await Task.Delay(Waits[failures++], time, cancellationToken);
+                await Task.Delay(Waits[_failures++], time, cancellationToken);
+            }
+        }
+    }
+
+    // The server ends a request whose bytes a process does not take.
+    private async Task InTurnsAsync(Func<int, Task> send, CancellationToken cancellationToken)
+    {
+        int written = 0;
+        while (true)
+        {
+            try
+            {
+                await send(written);
+                return;
+            }
+            catch (ServerException exception) when (exception.IsPaused || exception.Written is not null)
+            {
+                written = exception.Written ?? 0;
+                await Task.Delay(PausedWait, time, cancellationToken);
             }
         }
     }
 
     /// <summary>Reads an event.</summary>
     /// <returns>The event; <see langword="null"/> if the connection broke and another attempt is due.</returns>
-    private static async Task<SseItem<string>?> NextAsync(IAsyncEnumerator<SseItem<string>> events, int failures)
+    private async Task<SseItem<string>?> NextAsync(IAsyncEnumerator<SseItem<string>> events)
     {
         try
         {
@@ -67,9 +94,9 @@ internal sealed class RemoteProcess(SessionServer server, string path, TimeProvi
                 return events.Current;
             }
 
-            return failures < Waits.Length ? null : throw new IOException("The server closed the connection before the process ended.");
+            return _failures < Waits.Length ? null : throw new IOException("The server closed the connection before the process ended.");
         }
-        catch (Exception exception) when (exception is HttpRequestException or IOException && failures < Waits.Length)
+        catch (Exception exception) when (exception is HttpRequestException or IOException && _failures < Waits.Length)
         {
             return null;
         }

@@ -31,7 +31,7 @@ internal sealed class ServerOptions
             throw new FormatException($"{_key.Name}: the key must be printable ASCII without spaces.");
         }
 
-        return new SessionServer(uri, key);
+        return new SessionServer(uri, key, TimeProvider.System);
     }
 
     private static string? Variable(string name) => Environment.GetEnvironmentVariable(name) is { Length: > 0 } value ? value : null;

@@ -151,10 +151,10 @@ internal static class SessionCommands
                     await action(client, session, cancellationToken);
                     await Console.Out.WriteLineAsync(session);
                 }
-                catch (ServerException exception) when (exception.Status is 404 or 410)
+                catch (Exception exception) when (exception is ServerException or FormatException)
                 {
-                    await Console.Error.WriteLineAsync($"{session}: {exception.Message}");
-                    exitCode = ExitCodes.Refused;
+                    await Console.Error.WriteLineAsync(exception is FormatException ? exception.Message : $"{session}: {exception.Message}");
+                    exitCode = ExitCodes.Failed;
                 }
             }
 

@@ -12,12 +12,16 @@ namespace Boxer.Cli.Server;
 internal sealed class SessionServer : IDisposable
 {
     private readonly HttpClient _http;
+    private readonly TimeProvider _time;
 
     /// <summary>Creates a client.</summary>
     /// <param name="address">Address of the server, with a slash at the end.</param>
     /// <param name="key">API key; <see langword="null"/> for none.</param>
-    internal SessionServer(Uri address, string? key)
+    /// <param name="time">Clock of the time that the server may be silent.</param>
+    internal SessionServer(Uri address, string? key, TimeProvider time)
     {
+        _time = time;
+
         // A redirect would take the key to another server.
         _http = new(new SocketsHttpHandler { AllowAutoRedirect = false, ConnectTimeout = TimeSpan.FromSeconds(10) }) { BaseAddress = address, Timeout = Timeout.InfiniteTimeSpan };
         _http.DefaultRequestHeaders.Authorization = key is null ? null : new AuthenticationHeaderValue("Bearer", key);
@@ -66,8 +70,10 @@ internal sealed class SessionServer : IDisposable
     /// <summary>Reads the events of a process on one connection.</summary>
     /// <param name="process">Path of the process.</param>
     /// <param name="offset">Number of output bytes to skip.</param>
+    /// <param name="lasts">Called when bytes come some time after the response began.</param>
     /// <param name="cancellationToken">Closes the connection.</param>
-    internal async IAsyncEnumerable<SseItem<string>> EventsAsync(string process, long offset, [EnumeratorCancellation] CancellationToken cancellationToken)
+    /// <exception cref="IOException">The connection broke, or the server was silent for too long.</exception>
+    internal async IAsyncEnumerable<SseItem<string>> EventsAsync(string process, long offset, Action lasts, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         using HttpRequestMessage request = new(HttpMethod.Get, process + "/events");
         if (offset > 0)
@@ -75,9 +81,10 @@ internal sealed class SessionServer : IDisposable
             request.Headers.Add("Last-Event-ID", FormattableString.Invariant($"{offset}"));
         }
 
-        using HttpResponseMessage response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        using HttpResponseMessage response = await EventBytes.InTimeAsync(
+            token => _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, token), _time, cancellationToken);
         await CheckAsync(response, cancellationToken);
-        await using Stream stream = await response.Content.ReadAsStreamAsync(cancellationToken);
+        await using EventBytes stream = new(await response.Content.ReadAsStreamAsync(cancellationToken), lasts, _time);
         await foreach (SseItem<string> item in SseParser.Create(stream).EnumerateAsync(cancellationToken))
         {
             yield return item;
@@ -128,19 +135,28 @@ internal sealed class SessionServer : IDisposable
         }
 
         int status = (int)response.StatusCode;
-        string body = await response.Content.ReadAsStringAsync(cancellationToken);
-        string? error = null;
+        string text = await response.Content.ReadAsStringAsync(cancellationToken);
+        JsonNode? body = null;
         try
         {
-            error = Text(JsonNode.Parse(body), "error");
+            body = JsonNode.Parse(text);
         }
         catch (JsonException)
         {
             // The response of a proxy, for example.
         }
 
-        throw new ServerException(error is null ? $"The server answered with status {status}." : UntrustedText.ShowLines(error), status);
+        bool isPaused = status == 409 && Text(body, "state") == "paused";
+        string? error = isPaused ? "The session is paused; \"boxer resume SESSION\" resumes it." : Text(body, "error");
+        throw new ServerException(error is null ? $"The server answered with status {status}." : UntrustedText.ShowLines(error), status)
+        {
+            IsPaused = isPaused,
+            Written = status == 409 ? Count(body, "written") : null,
+            ExitCode = Count(body, "exit_code") is 126 or 127 ? Count(body, "exit_code") : null,
+        };
     }
+
+    private static int? Count(JsonNode? node, string name) => node is JsonObject && node[name] is JsonValue value && value.TryGetValue(out int number) ? number : null;
 
     private static ServerException NoBoxer(string reason) => new($"The server is no Boxer server, or of another version: {reason}.");
 }
