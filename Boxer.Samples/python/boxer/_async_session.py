@@ -71,7 +71,7 @@ class AsyncSession:
         return await AsyncConnection.open(_websocket.Handshake(self._paths.port(port).resuming(resume), self._client._http, self._client._settings))
 
     async def pause(self) -> None:
-        """Stops all processes and clocks of the session until :meth:`resume`."""
+        """Stops all processes and clocks of the session until :meth:`resume`, or a call with ``resume=True``; see :meth:`Session.pause`."""
         _wire.check_status(await self._client._send(self._paths.pause()))
 
     async def resume(self) -> None:
@@ -156,8 +156,9 @@ class AsyncProcess:
 
     async def write(self, data: Union[str, bytes, bytearray, memoryview], *, resume: bool = False) -> None:
         """Writes to the standard input or the terminal; see :meth:`Process.write`."""
-        for call in self._paths.writes(data):
-            _wire.check_status(await self._client._send(call.resuming(resume)))
+        content = _session_wire.Input(self._paths, data)
+        for call in content:
+            content.accept(await self._client._send(call.resuming(resume)))
 
     async def close_stdin(self, *, resume: bool = False) -> None:
         """Closes the standard input, so that the process reads the end of file."""
@@ -184,7 +185,7 @@ class AsyncProcess:
         raise _session_wire.cut_off()
 
     async def kill(self, *, resume: bool = False) -> None:
-        """Kills the process and the processes that it started. One that has ended is left as it is."""
+        """Kills the process and the processes that it started; see :meth:`Process.kill`."""
         try:
             _wire.check_status(await self._client._send(self._paths.kill().resuming(resume)))
         except (BoxerSessionEndedError, BoxerNotFoundError):

@@ -50,7 +50,7 @@ class AsyncSessionFiles:
 
     async def remove(self, path: str, *, resume: bool = False) -> None:
         """Removes a file, or a directory with its entries."""
-        await self._send(self._paths.file("DELETE", "", {"path": path}), resume)
+        await self._send(self._paths.remove(path), resume)
 
     async def read_tar(self, path: str = ".", *, max_bytes: Optional[int] = None, resume: bool = False) -> bytes:
         """Returns a directory as a tar archive; see :meth:`SessionFiles.read_tar`."""

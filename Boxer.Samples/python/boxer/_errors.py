@@ -118,6 +118,10 @@ class BoxerSessionEndedError(BoxerAPIError):
 class BoxerSessionPausedError(BoxerAPIError):
     """409: the session is paused; call its ``resume`` first, or make the call with ``resume=True``."""
 
+    def __str__(self) -> str:
+        # The host's message has the words of its HTTP interface.
+        return f"HTTP {self.status_code}: the session is paused; call resume() first, or make the call with resume=True"
+
 
 _BY_STATUS = {404: BoxerNotFoundError, 408: BoxerTimeoutError, 410: BoxerSessionEndedError, 429: BoxerCapacityError, 507: BoxerOutputLimitError}
 

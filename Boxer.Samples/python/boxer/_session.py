@@ -109,7 +109,10 @@ class Session:
         return Connection(_websocket.Handshake(self._paths.port(port).resuming(resume), self._client._http, self._client._settings))
 
     def pause(self) -> None:
-        """Stops all processes and clocks of the session until :meth:`resume`, or a call with ``resume=True``."""
+        """
+        Stops all processes and clocks of the session until :meth:`resume`, or a call with ``resume=True``. Waits for the calls in progress,
+        however long they take.
+        """
         _wire.check_status(self._client._send(self._paths.pause()))
 
     def resume(self) -> None:
@@ -175,11 +178,13 @@ class Process:
 
     def write(self, data: Union[str, bytes, bytearray, memoryview], *, resume: bool = False) -> None:
         """
-        Writes bytes, or text as UTF-8, to the standard input or the terminal. Waits until the host has passed them on; a process
-        that does not read its input for as long as the client's timeout raises :class:`BoxerConnectionError`.
+        Writes bytes, or text as UTF-8, to the standard input or the terminal. Waits until the host has passed them on. If the process
+        takes nothing for a minute, raises :class:`BoxerAPIError` with status 409; ``error.raw["written"]`` is the number of bytes that
+        were written.
         """
-        for call in self._paths.writes(data):
-            _wire.check_status(self._client._send(call.resuming(resume)))
+        content = _session_wire.Input(self._paths, data)
+        for call in content:
+            content.accept(self._client._send(call.resuming(resume)))
 
     def close_stdin(self, *, resume: bool = False) -> None:
         """Closes the standard input, so that the process reads the end of file."""
@@ -212,7 +217,7 @@ class Process:
         raise _session_wire.cut_off()
 
     def kill(self, *, resume: bool = False) -> None:
-        """Kills the process and the processes that it started. One that has ended is left as it is. Raises in a paused session, as every call does."""
+        """Kills the process and the processes that it started. One that has ended is left as it is. Raises in a paused session, unless it has ``resume=True``."""
         try:
             _wire.check_status(self._client._send(self._paths.kill().resuming(resume)))
         except (BoxerSessionEndedError, BoxerNotFoundError):

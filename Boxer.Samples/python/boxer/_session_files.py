@@ -68,7 +68,7 @@ class SessionFiles:
 
     def remove(self, path: str, *, resume: bool = False) -> None:
         """Removes a file, or a directory with its entries."""
-        self._send(self._paths.file("DELETE", "", {"path": path}), resume)
+        self._send(self._paths.remove(path), resume)
 
     def read_tar(self, path: str = ".", *, max_bytes: Optional[int] = None, resume: bool = False) -> bytes:
         """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
+from dataclasses import replace
 from typing import Any, AsyncIterable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import httpx
@@ -17,6 +19,8 @@ from ._sse import EventDecoder, ServerSentEvent
 
 # Seconds before each attempt to attach again to a process whose events were cut off. The host may restart in the meantime.
 ATTACH_WAITS = (0.1, 0.4, 1.0, 2.0, 4.0)
+# Bytes that arrive this many seconds after the head show that a connection works; the host sends a comment each 15 s.
+LASTING = 5.0
 # Bytes of one request that writes to a process.
 WRITE_BYTES = 1 << 20
 
@@ -148,7 +152,8 @@ class SessionPaths:
         return _wire.Call("DELETE", self.path, {})
 
     def pause(self) -> _wire.Call:
-        return _wire.Call("POST", f"{self.path}/pause", {})
+        # It waits for the calls in progress.
+        return _wire.Call("POST", f"{self.path}/pause", {}, self.settings.silence(None))
 
     def resume(self) -> _wire.Call:
         return _wire.Call("POST", f"{self.path}/resume", {})
@@ -170,6 +175,9 @@ class SessionPaths:
     def file(self, method: str, suffix: str, params: Mapping[str, Any]) -> _wire.Call:
         return _wire.Call(method, f"{self.path}/files{suffix}", {"params": dict(params), "headers": {"Accept": "*/*"}})
 
+    def remove(self, path: str) -> _wire.Call:
+        return replace(self.file("DELETE", "", {"path": path}), timeout=self.settings.silence(_wire.REMOVAL + _wire.MARGIN))
+
     def upload(self, suffix: str, params: Mapping[str, Any], content: Union[bytes, Iterable[bytes], AsyncIterable[bytes]]) -> _wire.Call:
         headers = {"Accept": "*/*", "Content-Type": "application/octet-stream"}
         return _wire.Call("PUT", f"{self.path}/files{suffix}", {"params": dict(params), "headers": headers, "content": content})
@@ -186,14 +194,13 @@ class ProcessPaths:
 
     def __init__(self, session: SessionPaths, pid: int) -> None:
         self.path = f"{session.path}/processes/{int(pid)}"
+        self._settings = session.settings
 
     def get(self) -> _wire.Call:
         return _wire.Call("GET", self.path, {})
 
-    def writes(self, data: Union[str, bytes, bytearray, memoryview]) -> Iterator[_wire.Call]:
-        content = _wire.content_bytes(data)
-        for start in range(0, len(content), WRITE_BYTES):
-            yield self._stdin(content[start : start + WRITE_BYTES], {})
+    def write(self, content: bytes) -> _wire.Call:
+        return self._stdin(content, {})
 
     def close_stdin(self) -> _wire.Call:
         return self._stdin(b"", {"end": "true"})
@@ -209,7 +216,38 @@ class ProcessPaths:
 
     def _stdin(self, content: bytes, params: Mapping[str, str]) -> _wire.Call:
         headers = {"Content-Type": "application/octet-stream"}
-        return _wire.Call("POST", f"{self.path}/stdin", {"params": dict(params), "headers": headers, "content": content})
+        patience = self._settings.silence(_wire.INPUT + _wire.MARGIN)
+        # The host reads no faster than the process.
+        timeout = httpx.Timeout(patience.read, connect=patience.connect, write=patience.read, pool=None)
+        return _wire.Call("POST", f"{self.path}/stdin", {"params": dict(params), "headers": headers, "content": content}, timeout)
+
+
+class Input:
+    """The requests of one write to a process, each with the bytes that it has not taken yet."""
+
+    def __init__(self, paths: ProcessPaths, data: Union[str, bytes, bytearray, memoryview]) -> None:
+        self._paths = paths
+        self._content = _wire.content_bytes(data)
+        self._written = 0
+
+    def __iter__(self) -> Iterator[_wire.Call]:
+        while self._written < len(self._content):
+            yield self._paths.write(self._piece())
+
+    def accept(self, response: httpx.Response) -> None:
+        """Takes the response to the last request; raises if the process took nothing, or for other errors."""
+        body = (_wire.json_object(response.content) or {}) if response.status_code == 409 else {}
+        taken = body.get("written")
+        if not isinstance(taken, int):
+            _wire.check_status(response)
+            self._written += len(self._piece())
+            return
+        self._written += max(0, min(taken, len(self._piece())))
+        if taken <= 0:
+            raise _wire.api_error(409, str(body.get("error", "the process takes no input")), {**body, "written": self._written})
+
+    def _piece(self) -> bytes:
+        return self._content[self._written : self._written + WRITE_BYTES]
 
 
 class Attachment:
@@ -223,6 +261,7 @@ class Attachment:
         self._resume = resume
         self._attached = False
         self._failures = 0
+        self._accepted = 0.0
         self.offset = offset
         """Number of bytes that were read or skipped."""
         self.ended: Optional[ProcessEnded] = None
@@ -240,9 +279,12 @@ class Attachment:
         """Checks the head of a successful response."""
         _wire.check_events(response)
         self._attached = True
+        self._accepted = time.monotonic()
 
     def feed(self, chunk: bytes) -> Iterator[ProcessEvent]:
         """Yields the events that end in this chunk."""
+        if time.monotonic() - self._accepted >= LASTING:
+            self._failures = 0
         for item in self._decoder.feed(chunk):
             event = self._event(item)
             if event is None:

@@ -32,6 +32,9 @@ READ = 60.0
 QUEUE = 60.0
 PULL = 600.0
 BOOT = 30.0
+# One request that writes to a process, and a removal in a session.
+INPUT = 440.0
+REMOVAL = 300.0
 MARGIN = 30.0
 
 Env = Union[Mapping[str, str], Sequence[str]]

@@ -36,7 +36,7 @@ from boxer import (
     Session,
     SessionInfo,
 )
-from boxer import _session_wire
+from boxer import _session_wire, _wire
 from both import both
 from fake_host import Answer, FakeHost
 
@@ -260,6 +260,8 @@ def test_errors_of_every_call(kind: str, host: FakeHost, status: int, body: Any,
             assert (caught.value.status_code, caught.value.message, caught.value.raw) == (status, "words", body)
             if isinstance(caught.value, BoxerSessionEndedError):
                 assert caught.value.ended == "memory_limit"
+            if isinstance(caught.value, BoxerSessionPausedError):
+                assert str(caught.value) == "HTTP 409: the session is paused; call resume() first, or make the call with resume=True"
 
     with_session(kind, host, use)
 
@@ -426,6 +428,73 @@ def test_attaching_again_ends_after_some_attempts(kind: str, host: FakeHost, mon
     with pytest.raises(BoxerConnectionError, match="ended before the process did"):
         attach(kind, host, [nothing, nothing, nothing, Answer(200, [event("ended", END)], EVENTS)])
     assert len(resumed_at(host)) == 3
+
+
+@both
+def test_a_quiet_process_is_attached_again_as_often_as_it_takes(kind: str, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_session_wire, "ATTACH_WAITS", (0.0, 0.0))
+    # Each connection gets a comment at once, and works for longer than LASTING.
+    monkeypatch.setattr(_session_wire, "LASTING", -1.0)
+    quiet = Answer(200, [b": waiting\n\n"], EVENTS, abort=True)
+    seen = attach(kind, host, [quiet] * 10 + [Answer(200, [event("ended", END)], EVENTS)])
+    assert [type(item) for item in seen] == [ProcessEnded]
+    assert len(resumed_at(host)) == 11
+
+
+@both
+def test_the_rest_of_a_write_is_sent_again_until_the_process_takes_nothing(kind: str, host: FakeHost) -> None:
+    host.json("POST", f"{PATH}/processes", 201, PROCESS)
+    host.queues["POST", f"{PATH}/processes/7/stdin"] = [
+        Answer(status, json.dumps(body).encode(), JSON)
+        for status, body in [
+            (409, {"error": "stalled", "written": 3}),
+            (200, {"pid": 7}),
+            (409, {"error": "stalled", "written": 2}),
+            (409, {"error": "stalled", "written": 0}),
+            (409, {"error": "the standard input of the process is closed."}),
+        ]
+    ]
+
+    async def use(box: Any, answers: Answers) -> None:
+        process = await answers(box.start(["sh"]))
+        host.requests.clear()
+        await answers(process.write("abcdef"))
+        with pytest.raises(BoxerAPIError, match="stalled") as caught:
+            await answers(process.write("ghijkl"))
+        assert (caught.value.status_code, caught.value.raw["written"]) == (409, 2)
+        with pytest.raises(BoxerAPIError, match="closed"):
+            await answers(process.write("m"))
+
+    with_session(kind, host, use)
+    assert [request.body for request in host.requests[:5]] == [b"abcdef", b"def", b"ghijkl", b"ijkl", b"m"]
+
+
+@both
+def test_calls_that_the_host_may_answer_late_have_their_own_timeouts(kind: str, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: Dict[str, Any] = {}
+    build = _wire.Call.build
+
+    def recorded(call: _wire.Call, client: Any) -> Any:
+        request = build(call, client)
+        waits[f"{request.method} {request.url.path}"] = (request.extensions["timeout"]["read"], request.extensions["timeout"]["write"])
+        return request
+
+    monkeypatch.setattr(_wire.Call, "build", recorded)
+    host.json("POST", f"{PATH}/processes", 201, PROCESS)
+    for method, path in [("POST", "pause"), ("DELETE", "files"), ("POST", "processes/7/stdin"), ("POST", "files/mkdir")]:
+        host.json(method, f"{PATH}/{path}", 200, {})
+
+    async def use(box: Any, answers: Answers) -> None:
+        await answers((await answers(box.start(["sh"]))).write("a"))
+        await answers(box.files.remove("a"))
+        await answers(box.files.mkdir("a"))
+        await answers(box.pause())
+
+    with_session(kind, host, use)
+    assert waits[f"POST {PATH}/pause"] == (None, 60)
+    assert waits[f"DELETE {PATH}/files"] == (330, 60)
+    assert waits[f"POST {PATH}/processes/7/stdin"] == (470, 470)
+    assert waits[f"POST {PATH}/files/mkdir"] == (60, 60)
 
 
 @both
