@@ -56,6 +56,11 @@ var session = client.Sessions[opened.Id!];
 Require((await client.Sessions.GetAsync())!.Single().Id == opened.Id, "sessions");
 RunResult exec = (await session.Exec.PostAsync(new ExecRequest { Cmd = ["sh", "-c", "cat; echo made >file"], Stdin = "in" }))!;
 Require(exec is { Stdout: "in", LeftBehind: 0, Termination: RunResult_termination.Exited }, "exec");
+using (var reader = new StreamReader((await session.Exec.Stream.PostAsync(new ExecRequest { Cmd = ["echo", "streamed"] }))!))
+{
+    string events = await reader.ReadToEndAsync();
+    Require(events.Contains("event: stdout\ndata: {\"text\":\"streamed\\n\"", StringComparison.Ordinal) && events.Contains("event: end\n", StringComparison.Ordinal), "exec stream");
+}
 
 Process started = (await session.Processes.PostAsync(new ProcessRequest { Cmd = ["sh", "-c", "read line; echo $line; exit 3"] }))!;
 Require(started is { Pid: not null, Ended: null, Terminal: false }, "process");
@@ -82,6 +87,30 @@ using (var reader = new StreamReader((await session.Files.GetAsync(request => re
 
 List<Entry> list = (await session.Files.List.GetAsync())!;
 Require(list.Select(entry => $"{entry.Path} {entry.Type} {entry.Mode}").Order(StringComparer.Ordinal).SequenceEqual(["a b File 0600", "file File 0644"]), "list");
+Require((await session.Files.Mkdir.PostAsync(new DirectoryRequest { Path = "d/e" }))?.Path == "d/e", "mkdir");
+Require((await session.Files.Move.PostAsync(new MoveRequest { From = "a b", To = "d/e/f" }))?.Path == "d/e/f", "move");
+Entry stat = (await session.Files.Stat.GetAsync(request => request.QueryParameters.Path = "d/e/f"))!;
+Require(stat is { Path: "d/e/f", Type: Entry_type.File, Size: 4, Mode: "0600", ModifiedAt: not null }, "stat");
+var archive = new MemoryStream();
+await (await session.Files.Tar.GetAsync(request => request.QueryParameters.Path = "d"))!.CopyToAsync(archive);
+archive.Position = 0;
+Require((await session.Files.Tar.PutAsync(archive, request => request.QueryParameters.Path = "copy"))?.Path == "copy", "tar");
+using (var reader = new StreamReader((await session.Files.GetAsync(request => request.QueryParameters.Path = "copy/e/f"))!))
+{
+    Require(await reader.ReadToEndAsync() == "text", "get from the archive");
+}
+
+Require((await session.Files.DeleteAsync(request => request.QueryParameters.Path = "copy"))?.Path == "copy", "remove");
+try
+{
+    await session.Files.Stat.GetAsync(request => request.QueryParameters.Path = "copy");
+    Require(false, "the directory was removed");
+}
+catch (SessionError error)
+{
+    Require(error.ResponseStatusCode == 404 && error.Reason == SessionError_reason.Not_found, "not found");
+}
+
 Require((await session.Pause.PostAsync())?.State == Session_state.Paused, "pause");
 Require((await session.Resume.PostAsync())?.State != Session_state.Paused, "resume");
 Require((await session.PatchAsync(new SessionTimes { LifetimeSecs = 7200 }))?.LifetimeSecs == 7200, "extend");

@@ -56,6 +56,10 @@ const ofSession = { path: { id } };
 require((await client.GET("/sessions", {})).data?.[0]?.id === id, "sessions");
 const exec = await client.POST("/sessions/{id}/exec", { params: ofSession, body: { cmd: ["sh", "-c", "cat; echo made >file"], stdin: "in" } });
 require(exec.data?.stdout === "in" && exec.data.left_behind === 0, "exec");
+const streamed = await client.POST("/sessions/{id}/exec/stream", { params: ofSession, body: { cmd: ["echo", "streamed"] }, parseAs: "text" });
+const text = JSON.parse((streamed.data ?? "").split("event: stdout\ndata: ")[1]?.split("\n")[0] ?? "{}") as components["schemas"]["RunText"];
+const end = JSON.parse((streamed.data ?? "").split("event: end\ndata: ")[1] ?? "{}") as components["schemas"]["RunEnd"];
+require(text.text === "streamed\n" && end.status === 200, "exec stream");
 
 const started = await client.POST("/sessions/{id}/processes", { params: ofSession, body: { cmd: ["sh", "-c", "read line; echo $line; exit 3"] } });
 require(started.response.status === 201 && started.data?.ended === null, "process");
@@ -79,6 +83,25 @@ const got = await client.GET("/sessions/{id}/files", { params: { path: { id }, q
 require((got.data as unknown) === "text", "get");
 const list = await client.GET("/sessions/{id}/files/list", { params: ofSession });
 require(list.data?.map((entry) => `${entry.path} ${entry.type} ${entry.mode}`).sort().join() === "a b file 0600,file file 0644", "list");
+
+require((await client.POST("/sessions/{id}/files/mkdir", { params: ofSession, body: { path: "d/e" } })).data?.path === "d/e", "mkdir");
+require((await client.POST("/sessions/{id}/files/move", { params: ofSession, body: { from: "a b", to: "d/e/f" } })).data?.path === "d/e/f", "move");
+const ofPath = (path: string) => ({ params: { path: { id }, query: { path } } });
+const stat = await client.GET("/sessions/{id}/files/stat", ofPath("d/e/f"));
+require(stat.data?.type === "file" && stat.data.size === 4 && stat.data.mode === "0600", "stat");
+const archive = await client.GET("/sessions/{id}/files/tar", { ...ofPath("d"), parseAs: "arrayBuffer" });
+const unpacked = await client.PUT("/sessions/{id}/files/tar", {
+  ...ofPath("copy"),
+  body: "",
+  bodySerializer: () => archive.data as unknown as ArrayBuffer,
+  headers: { "Content-Type": "application/x-tar" },
+});
+require(unpacked.data?.path === "copy", "tar");
+const copied = await client.GET("/sessions/{id}/files", { ...ofPath("copy/e/f"), parseAs: "text" });
+require((copied.data as unknown) === "text", "get from the archive");
+require((await client.DELETE("/sessions/{id}/files", ofPath("copy"))).data?.path === "copy", "remove");
+const removed = await client.GET("/sessions/{id}/files/stat", ofPath("copy"));
+require(removed.response.status === 404 && removed.error?.reason === "not_found", "not found");
 
 require((await client.POST("/sessions/{id}/pause", { params: ofSession })).data?.state === "paused", "pause");
 const refused = await client.POST("/sessions/{id}/exec", { params: ofSession, body: { cmd: ["true"] } });
