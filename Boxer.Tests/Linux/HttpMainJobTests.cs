@@ -10,7 +10,7 @@ namespace Boxer.Tests.Linux;
 
 /// <summary>The main job over HTTP: the host as a process of its own, with real sandboxes.</summary>
 [Collection(Sandboxes.Name)]
-public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
+public sealed class HttpMainJobTests(SharedHost shared) : IClassFixture<SharedHost>, IAsyncLifetime
 {
     private HostProcess? _host;
 
@@ -20,12 +20,11 @@ public sealed class HttpMainJobTests(PythonImage image) : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        image.Require();
-        _host = await HostProcess.StartAsync(image, new JsonObject { ["api_keys"] = new JsonArray("first", "second"), ["stop_grace_secs"] = 1, ["home"] = image.Home });
+        _host = await shared.StartAsync(new JsonObject { ["api_keys"] = new JsonArray("first", "second"), ["stop_grace_secs"] = 1 });
         Client.DefaultRequestHeaders.Authorization = new("Bearer", "first");
     }
 
-    public ValueTask DisposeAsync() => _host?.DisposeAsync() ?? ValueTask.CompletedTask;
+    public async ValueTask DisposeAsync() => await shared.EndTestAsync();
 
     [Fact]
     public async Task An_uploaded_script_runs_and_only_its_key_can_download_the_output()

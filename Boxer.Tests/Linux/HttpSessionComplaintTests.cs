@@ -6,7 +6,7 @@ namespace Boxer.Tests.Linux;
 
 /// <summary>Complaints that users of other products have about their sessions, each as a test of the HTTP host with its clients.</summary>
 [Collection(Sandboxes.Name)]
-public sealed class HttpSessionComplaintTests(PythonImage image, SharedRunner shared) : IAsyncLifetime
+public sealed class HttpSessionComplaintTests(SharedHost shared, SharedRunner runner) : IClassFixture<SharedHost>, IAsyncLifetime
 {
     // A call that hangs fails the test, also on a busy machine.
     private static readonly TimeSpan Hangs = TimeSpan.FromMinutes(2);
@@ -18,12 +18,12 @@ public sealed class HttpSessionComplaintTests(PythonImage image, SharedRunner sh
 
     public async ValueTask InitializeAsync()
     {
-        await shared.PullAsync();
-        _host = await HostProcess.StartAsync(image, new JsonObject { ["api_keys"] = new JsonArray("first", "second"), ["stop_grace_secs"] = 1 });
+        await runner.PullAsync();
+        _host = await shared.StartAsync(new JsonObject { ["api_keys"] = new JsonArray("first", "second"), ["stop_grace_secs"] = 1 });
         Client.DefaultRequestHeaders.Authorization = new("Bearer", "first");
     }
 
-    public ValueTask DisposeAsync() => _host?.DisposeAsync() ?? ValueTask.CompletedTask;
+    public async ValueTask DisposeAsync() => await shared.EndTestAsync();
 
     [Fact]
     public async Task Background_children_that_hold_the_pipes_do_not_hang_a_call()

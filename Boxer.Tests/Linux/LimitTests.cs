@@ -188,7 +188,7 @@ public sealed class LimitTests(SharedRunner shared)
         (request.User, request.Limits.MemoryBytes, request.Limits.WallClock) = ("0", 2_048 * ByteSize.MiB, TimeSpan.FromMinutes(5));
         string[] before = OwnTraces.Sandboxes();
 
-        SandboxResult result = pooled ? await runner.WarmAsync(request) : await runner.RunAsync(request, Cancel);
+        SandboxResult result = pooled ? await runner.WarmLongAsync(request) : await runner.RunAsync(request, Cancel);
         SandboxResult next = await runner.RunAsync(Shell("echo next"), Cancel);
 
         Assert.Equal((TerminationKind.PidsLimit, 137, "up\n"), (result.Termination.Kind, result.ExitCode, result.StandardOutput));

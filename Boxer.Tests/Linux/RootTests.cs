@@ -133,41 +133,33 @@ public sealed class RootTests(SharedRunner shared, PythonImage image)
     [Fact]
     public async Task Root_writes_are_gone_in_the_next_run_and_never_reach_the_host()
     {
-        string home = Directory.CreateTempSubdirectory("boxer-roots-").FullName;
-        try
+        BoxerOptions options = shared.Options;
+        string layers = Path.Join(options.Home, "layers");
+        SandboxRequest look = SharedRunner.Python(WholeRoot);
+        look.User = "0";
+        look.Limits = new() { MemoryBytes = 512 * ByteSize.MiB, WallClock = TimeSpan.FromMinutes(5) };
+        SandboxRequest write = SharedRunner.Shell("echo changed > /usr/bin/env; rm -rf /usr/lib/python3; echo made > /made; cat /usr/bin/env /made");
+        write.User = "0";
+        string before;
+        string images;
+        await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
         {
-            BoxerOptions options = shared.Options;
-            options.Home = home;
-            SandboxRequest look = SharedRunner.Python(WholeRoot);
-            look.User = "0";
-            look.Limits = new() { MemoryBytes = 512 * ByteSize.MiB, WallClock = TimeSpan.FromMinutes(5) };
-            SandboxRequest write = SharedRunner.Shell("echo changed > /usr/bin/env; rm -rf /usr/lib/python3; echo made > /made; cat /usr/bin/env /made");
-            write.User = "0";
-            string before;
-            string images;
-            await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
-            {
-                SandboxResult result = await runner.RunAsync(look, Cancel);
-                Assert.Equal((0, ""), (result.ExitCode, result.StandardError));
-                before = result.StandardOutput;
-                images = await TreeListing.ReadAsync(Path.Join(home, "layers"));
-                Assert.Equal("changed\nmade\n", (await runner.RunAsync(write, Cancel)).StandardOutput);
-                Assert.Equal(before, (await runner.RunAsync(look, Cancel)).StandardOutput);
-            }
-
-            options.Pool.Enabled = true;
-            await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
-            {
-                Assert.Equal("changed\nmade\n", (await runner.WarmAsync(write)).StandardOutput);
-                Assert.Equal(before, (await runner.RunAsync(look, Cancel)).StandardOutput);
-            }
-
-            Assert.Equal(images, await TreeListing.ReadAsync(Path.Join(home, "layers")));
+            SandboxResult result = await runner.RunAsync(look, Cancel);
+            Assert.Equal((0, ""), (result.ExitCode, result.StandardError));
+            before = result.StandardOutput;
+            images = await TreeListing.ReadAsync(layers);
+            Assert.Equal("changed\nmade\n", (await runner.RunAsync(write, Cancel)).StandardOutput);
+            Assert.Equal(before, (await runner.RunAsync(look, Cancel)).StandardOutput);
         }
-        finally
+
+        options.Pool.Enabled = true;
+        await using (SandboxRunner runner = SandboxRunnerFactory.Create(options))
         {
-            Directory.Delete(home, recursive: true);
+            Assert.Equal("changed\nmade\n", (await runner.WarmAsync(write)).StandardOutput);
+            Assert.Equal(before, (await runner.RunAsync(look, Cancel)).StandardOutput);
         }
+
+        Assert.Equal(images, await TreeListing.ReadAsync(layers));
     }
 
     [Fact]

@@ -9,7 +9,7 @@ namespace Boxer.Tests.Linux;
 
 /// <summary>Sessions over HTTP: the host as a process of its own, with real sandboxes.</summary>
 [Collection(Sandboxes.Name)]
-public sealed class SessionHttpTests(PythonImage image) : IAsyncLifetime
+public sealed class SessionHttpTests(SharedHost shared) : IClassFixture<SharedHost>, IAsyncLifetime
 {
     private HostProcess? _host;
     private string _session = "";
@@ -20,14 +20,13 @@ public sealed class SessionHttpTests(PythonImage image) : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        image.Require();
-        _host = await HostProcess.StartAsync(image, new JsonObject { ["home"] = image.Home, ["stop_grace_secs"] = 1 });
+        _host = await shared.StartAsync(new JsonObject { ["stop_grace_secs"] = 1 });
         (int status, JsonNode opened) = await SendAsync("POST", "/sessions", new JsonObject { ["image"] = PythonImage.Name, ["workspace"] = new JsonObject() });
         Assert.Equal((201, null), (status, (string?)opened["ended"]));
         _session = $"/sessions/{opened["id"]}";
     }
 
-    public ValueTask DisposeAsync() => _host?.DisposeAsync() ?? ValueTask.CompletedTask;
+    public async ValueTask DisposeAsync() => await shared.EndTestAsync();
 
     [Fact]
     public async Task Files_commands_and_their_results_stay_between_requests()

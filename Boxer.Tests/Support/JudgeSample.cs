@@ -20,16 +20,19 @@ internal static class JudgeSample
     private static readonly string[] Mix = ["right", "wrong", "right", "slow", "spaces", "right", "large", "broken", "right", "wrong"];
 
     /// <summary>Judges submissions while two busy loops run on this host, and asserts that each verdict is right.</summary>
-    internal static async Task AssertVerdictsAsync(PythonImage image, int submissions)
+    /// <param name="image">The image of the submissions.</param>
+    /// <param name="shared">Pulls the image, without the load.</param>
+    /// <param name="submissions">The number of submissions.</param>
+    internal static async Task AssertVerdictsAsync(PythonImage image, SharedRunner shared, int submissions)
     {
-        image.Require();
+        await shared.PullAsync();
         string folder = Directory.CreateTempSubdirectory("boxer-judge-").FullName;
         Process[] load = [HostProgram.Start("sh", "-c", "while :; do :; done"), HostProgram.Start("sh", "-c", "while :; do :; done")];
         try
         {
             string problem = MakeProblem(folder, submissions);
             string printed = await HostProgram.RunAsync(
-                "env", $"HOME={folder}", "dotnet", Path.Join(AppContext.BaseDirectory, "Judge.dll"), "--mirror", $"docker.io={image.Url}", problem);
+                "env", $"HOME={image.UserHome}", "dotnet", Path.Join(AppContext.BaseDirectory, "Judge.dll"), "--mirror", $"docker.io={image.Url}", problem);
 
             JsonNode[] judgements = [.. printed.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonNode.Parse(line)!)];
             Assert.Equal(submissions, judgements.Select(one => (string)one["submission"]!).Distinct(StringComparer.Ordinal).Count());

@@ -24,7 +24,10 @@ public sealed class PythonImage : IAsyncLifetime
     internal string Url { get; private set; } = "";
 
     /// <summary>Home of the tests' runners. They share it, so that the image is pulled once.</summary>
-    internal string Home => Path.Join(_directory, "home");
+    internal string Home => Path.Join(UserHome, ".boxer");
+
+    /// <summary>The home directory of a user whose runners have this home by default.</summary>
+    internal string UserHome => _directory;
 
     /// <summary>Skips the test where sandboxes cannot run.</summary>
     internal void Require()
