@@ -188,7 +188,7 @@ static size_t check_header(const uint8_t *header, uint32_t *type)
     *type = (uint32_t)(header[4] | header[5] << 8);
     if ((header[6] | header[7] << 8) != (is_plan(*type) && *type != EXEC ? PLAN_VERSION : FRAME_VERSION))
         malformed("version");
-    /* The child reads the plan, so nothing may change it after START. A session's plan is not shared with its children. */
+    /* The child reads the plan, so nothing may change it after START. In a session PID 1 goes on with another plan, or a copy. */
     if (is_plan(*type) ? state != (*type == EXEC ? SERVING : WAITING_FOR_START) || length > MAX_START : length > MAX_PAYLOAD)
         malformed("length");
     return length;

@@ -270,7 +270,8 @@ struct plan {
     char **argv;
     char **envp;
     char *strings[MAX_STRINGS + 2];
-    uint8_t payload[MAX_START];
+    /* Aligned to a page, to be dropped by pages. */
+    _Alignas(4096) uint8_t payload[MAX_START];
 };
 
 enum state {

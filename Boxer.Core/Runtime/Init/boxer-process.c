@@ -158,8 +158,10 @@ static void start_item(struct item *item, int streams[STREAMS], size_t length)
         pid = spawn(item->kind, streams, pair[1], length);
     } else {
         pid = fork();
-        if (pid == 0)
+        if (pid == 0) {
+            forget_spawned();
             run_child(item->kind, streams, pair[1]);
+        }
     }
     int error = errno;
     close(pair[1]);
@@ -178,6 +180,7 @@ static void start_item(struct item *item, int streams[STREAMS], size_t length)
 void take_exec(size_t length)
 {
     int streams[STREAMS] = { -1, -1, -1 };
+    struct plan *used = plan;
     struct exec exec = parse_exec(length);
     struct item *item = add_item(exec.id, (enum item_kind)exec.kind);
     if (open_item_streams(item, &exec, streams) != 0) {
@@ -186,7 +189,8 @@ void take_exec(size_t length)
     } else {
         start_item(item, streams, length);
     }
-    forget_exec(plan, length);
+    if (plan == used)
+        forget_exec(plan, length);
 }
 
 /* A worker needs no child. */
@@ -262,6 +266,7 @@ static void account(pid_t pid, pid_t session, int status, const struct rusage *u
         return;
     item->status = status;
     item->pid = 0;
+    item->waits_for_ids = 0;
     item->has_ended = 1;
 }
 

@@ -165,7 +165,6 @@ void forget_others(void)
     for (size_t i = 0; i < item_count; i++)
         if (items[i]->in.bytes != NULL)
             explicit_bzero(items[i]->in.bytes, INPUT_WINDOW + 1);
-    forget_spawned();
     forget_frames();
 }
 
@@ -179,7 +178,7 @@ uint8_t *begin_payload(uint32_t id)
 enum {
     /* Descriptors of one item in a poll: child, two outputs, input. */
     POLLED = 4,
-    PAUSE_NANOSECONDS = 2000000,
+    KILL_PAUSE_NANOSECONDS = 2000000,
 };
 
 static struct pollfd *polled;
@@ -259,19 +258,15 @@ static void finish_item(struct item *item)
     finish_output(item);
 }
 
-/* Returns 1 if an item waits for what no descriptor announces. */
-static int finish_items(void)
+static void finish_items(void)
 {
-    int waits = 0;
     for (size_t i = 0; i < item_count; i++) {
         answer_ids(items[i]);
-        waits |= items[i]->waits_for_ids;
         if (items[i]->has_ended && items[i]->stage < ENDING)
             end_first_process(items[i]);
         if (items[i]->stage == ENDING && !items[i]->is_killing)
             finish_item(items[i]);
     }
-    return waits;
 }
 
 _Noreturn void serve_session(volatile sig_atomic_t *child_signal)
@@ -280,13 +275,13 @@ _Noreturn void serve_session(volatile sig_atomic_t *child_signal)
     sigfillset(&while_waiting);
     sigdelset(&while_waiting, SIGCHLD);
     for (;;) {
-        int must_return = kill_sessions();
-        must_return |= finish_items();
+        int is_killing = kill_sessions();
+        finish_items();
         remove_gone();
         send_queue();
         fill_polls();
-        struct timespec pause = { .tv_nsec = *child_signal ? 0 : PAUSE_NANOSECONDS };
-        int ready = ppoll(polled, 1 + POLLED * item_count, must_return || *child_signal ? &pause : NULL, &while_waiting);
+        struct timespec pause = { .tv_nsec = *child_signal ? 0 : KILL_PAUSE_NANOSECONDS };
+        int ready = ppoll(polled, 1 + POLLED * item_count, is_killing || *child_signal ? &pause : NULL, &while_waiting);
         forget_processes();
         if (ready < 0 && errno != EINTR)
             fault("poll", NULL, errno);
@@ -303,7 +298,7 @@ _Noreturn void serve_session(volatile sig_atomic_t *child_signal)
 
 /*
  * Opens what PID 1 later needs a path for, because the guest can change paths. The plan is not shared from here on: a child reads its
- * copy while PID 1 receives the next EXEC.
+ * copy, or is given the plan and PID 1 takes another one, while PID 1 receives the next EXEC.
  */
 void open_session(int tmpfs)
 {

@@ -137,10 +137,10 @@ int can_spawn(enum item_kind kind);
 /* Creates a child in PID 1's memory. The plan, whose payload has length bytes, is the child's then, and PID 1 goes on with another one. */
 pid_t spawn(enum item_kind kind, const int streams[STREAMS], int socket, size_t length);
 
-/* Drops a worker's copy of the child in PID 1's memory, and of its plan. */
+/* Drops a forked child's copy of the child in PID 1's memory, and of its plan. */
 void forget_spawned(void);
 
-/* Returns 1 while a child is in PID 1's memory. */
+/* Returns 1 while a child is in PID 1's memory. SIGCHLD then comes when it is gone. */
 int is_spawning(void);
 
 /* Reaps some of the processes that have ended. Returns 1 if there may be more. */

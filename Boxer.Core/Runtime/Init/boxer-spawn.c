@@ -32,8 +32,11 @@ static struct {
     int error;
 } next;
 
-/* Set until the child has executed its command, or has ended. */
+/* Set from the order to create a child until it is gone, PID 1 is dumpable again and the plan is wiped. */
 static atomic_int is_busy;
+
+/* PID 1 has asked, and waits for SIGCHLD to ask again. */
+static atomic_int is_awaited;
 
 /* The plan that is not in use while no child is in PID 1's memory. */
 static struct plan *spare;
@@ -42,7 +45,7 @@ static struct plan *spare;
 enum { STACK_SIZE = 128 << 10 };
 static uint8_t *stack;
 
-/* A command of user 0 has started: it would own PID 1's files in /proc while PID 1 is not dumpable. */
+/* A process of user 0 has started: it would own PID 1's files in /proc while PID 1 is not dumpable. */
 static int has_user_0_started;
 
 static int become_item(void *unused)
@@ -71,6 +74,8 @@ _Noreturn static void *create_children(void *unused)
         forget_exec(plan, next.length);
         spare = plan;
         atomic_store(&is_busy, 0);
+        if (atomic_exchange(&is_awaited, 0))
+            kill(getpid(), SIGCHLD);
     }
 }
 
@@ -86,8 +91,9 @@ static int prepare(void)
 {
     static int is_prepared;
     pthread_t thread;
-    if (is_prepared)
-        return 1;
+    /* Without close_range(2), close_from() allocates memory: a child that is killed meanwhile would leave PID 1's heap locked. */
+    if (is_prepared || syscall(SYS_close_range, INT32_MAX, INT32_MAX, 0) != 0)
+        return is_prepared;
     if (spare == NULL)
         spare = map_memory(sizeof *spare);
     if (stack == NULL)
@@ -99,6 +105,9 @@ static int prepare(void)
 
 int is_spawning(void)
 {
+    if (!atomic_load(&is_busy))
+        return 0;
+    atomic_store(&is_awaited, 1);
     return atomic_load(&is_busy);
 }
 
@@ -107,16 +116,14 @@ void forget_spawned(void)
     if (stack == NULL)
         return;
     madvise(stack, STACK_SIZE, MADV_DONTNEED);
-    if (is_spawning())
+    if (atomic_load(&is_busy))
         madvise(next.plan, sizeof *next.plan, MADV_DONTNEED);
 }
 
 int can_spawn(enum item_kind kind)
 {
-    if (kind == WORKER)
-        return 0;
     has_user_0_started |= plan->uid == 0;
-    return !has_user_0_started && !is_spawning() && prepare();
+    return kind != WORKER && !has_user_0_started && !is_spawning() && prepare();
 }
 
 pid_t spawn(enum item_kind kind, const int streams[STREAMS], int socket, size_t length)

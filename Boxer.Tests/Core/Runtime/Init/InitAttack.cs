@@ -126,6 +126,12 @@ internal static class InitAttack
                     printf("POSSIBLE: %s\n", files[i]);
                 close(fd);
             }
+            uint8_t memory = 0;
+            struct iovec local = { &memory, 1 };
+            struct iovec remote = { (void *)0x400000, 1 };
+            if ((syscall(SYS_process_vm_readv, pid, &local, 1, &remote, 1, 0) >= 0 || syscall(SYS_process_vm_writev, pid, &local, 1, &remote, 1, 0) >= 0)
+                && is_program_of_init(pid))
+                printf("POSSIBLE: memory of a child\n");
             if (ptrace(PTRACE_SEIZE, pid, 0, 0) == 0) {
                 if (is_program_of_init(pid))
                     printf("POSSIBLE: trace a child\n");

@@ -42,7 +42,7 @@ internal static class InitNative
 
             // The first call of a function in a library would save registers, with whatever was copied last, on the stack; the real program is static.
             InitFixture.Compile(
-                SourcePath("boxer-init.c"), target, [.. others, "-std=c11", "-g", "-O1", "-fsanitize=address,undefined",
+                SourcePath("boxer-init.c"), target, [.. others, "-std=c11", "-pthread", "-g", "-O1", "-fsanitize=address,undefined",
                 "-fno-sanitize-recover=all", "-static-libasan", "-static-libubsan", "-Wl,-z,now"]);
         }
         catch (InvalidOperationException)

@@ -53,12 +53,32 @@ public sealed partial class SessionRunTests
             while (!session.HasRead<SessionProcessEnded>(ended => ended.Id == attack))
             {
                 await session.RunAsync(SessionSandbox.Command(user, "true"));
-                await session.ExecAsync(SessionSandbox.Command(user == 0 ? User : 0, "true"));
+                await session.ExecAsync(SessionSandbox.Command(user == 0 ? User : User - 1, "true"));
             }
 
             Assert.Equal("tried some\n", session.Output(attack));
             Assert.False(session.HasRead<SessionProcessEnded>(ended => ended.Id == worker));
         }
+    }
+
+    [Theory]
+    [InlineData("attack")]
+    [InlineData("attack", "starting", "3")]
+    public async Task Guest_cannot_attack_a_child_that_stays_in_PID_1s_memory(params string[] command)
+    {
+        await using SessionSandbox session = await OpenAsync();
+        await session.ExecAsync(Shell("mkfifo fifo && chmod 755 fifo"));
+        int stuck = await session.StartWithCreditAsync(SessionSandbox.Command(User, "/work/fifo"));
+        SessionExec attack = SessionSandbox.Command(User, command) with { Environment = ["PATH=/bin", "SESSION=1"] };
+        int id = await session.StartWithCreditAsync(attack);
+        await session.EndAsync(id);
+        Assert.Equal(command.Length == 1 ? "tried\n" : "tried some\n", session.Output(id));
+        await session.SignalAsync(stuck, 9, wholeSession: true);
+        await session.EndAsync(stuck);
+
+        // One plan was long, and the next one is another.
+        Assert.Equal("100000\n", (await session.RunAsync(SessionSandbox.Command(User, "sh", "-c", "echo ${#1}", "sh", new string('x', 100_000)))).Output);
+        Assert.Equal("x\n", (await session.RunAsync(SessionSandbox.Command(User, "echo", "x"))).Output);
     }
 
     [Fact]
@@ -77,7 +97,7 @@ public sealed partial class SessionRunTests
         await using SessionSandbox session = await OpenAsync();
         await session.ExecAsync(Shell("mkfifo fifo && chmod 755 fifo"));
         int stuck = await session.StartWithCreditAsync(SessionSandbox.Command(User, "/work/fifo"));
-        int root = await session.StartWithCreditAsync(SessionSandbox.Command(0, "sh", "-c", "ls -ldn /proc/1/fd /proc/1/task; exit 0"));
+        int root = await session.StartWithCreditAsync(SessionSandbox.Command(0, "sh", "-c", "ls -ldn /proc/1/fd /proc/1/ns; exit 0"));
 
         // Other commands start meanwhile.
         Assert.Equal("x\n", (await session.RunAsync(SessionSandbox.Command(User, "echo", "x"))).Output);
