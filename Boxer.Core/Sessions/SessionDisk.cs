@@ -21,6 +21,7 @@ internal sealed class SessionDisk : IDisposable
     private readonly string _id;
     private readonly IKeptSandbox _sandbox;
     private readonly long _maxBytes;
+    private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly Lock _lock = new();
     private readonly ITimer _timer;
@@ -49,6 +50,7 @@ internal sealed class SessionDisk : IDisposable
         _id = id;
         _sandbox = sandbox;
         _maxBytes = maxBytes;
+        _time = time;
         _logger = logger;
         _timer = time.CreateTimer(_ => OnTimer(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
@@ -109,7 +111,7 @@ internal sealed class SessionDisk : IDisposable
         long free = _maxBytes - await _sandbox.ReadDiskUseAsync(cancellationToken).ConfigureAwait(false);
         lock (_lock)
         {
-            _left = free - (_taken - takenBefore) - _writes.Sum(write => Math.Min(write.Taken, MaxUnwritten));
+            _left = free - (_taken - takenBefore) - _writes.Sum(write => write.CountUnwritten());
         }
 
         if (free < 0)
@@ -216,8 +218,12 @@ internal sealed class SessionDisk : IDisposable
     /// <param name="path">The path to write, as the caller gave it.</param>
     internal sealed class Write(SessionDisk disk, string path) : IDisposable
     {
-        /// <summary>Bytes that it has taken.</summary>
-        internal long Taken { get; private set; }
+        private long _taken;
+
+        // Bytes that it had taken at a time, and those at the time before, which its worker has written since.
+        private long _marked;
+        private long _settled;
+        private long _markedAt = disk._time.GetTimestamp();
 
         /// <summary>Takes bytes from what is left.</summary>
         /// <param name="bytes">The number of bytes.</param>
@@ -234,8 +240,23 @@ internal sealed class SessionDisk : IDisposable
 
                 disk._left -= bytes;
                 disk._taken += bytes;
-                Taken += bytes;
+                _taken += bytes;
             }
+        }
+
+        /// <summary>
+        /// Counts the bytes that may be on their way, so that the use does not show them. Called under the lock at each reading. A slow write reserves
+        /// little: a worker takes less than a second for what is in its socket.
+        /// </summary>
+        internal long CountUnwritten()
+        {
+            long now = disk._time.GetTimestamp();
+            if (disk._time.GetElapsedTime(_markedAt, now) >= Interval)
+            {
+                (_settled, _marked, _markedAt) = (_marked, _taken, now);
+            }
+
+            return Math.Min(_taken - _settled, MaxUnwritten);
         }
 
         /// <inheritdoc/>

@@ -118,6 +118,28 @@ public sealed class SessionDiskTests
         await writing;
     }
 
+    [Fact]
+    public async Task A_write_whose_content_pauses_reserves_nothing_for_bytes_that_were_written_long_ago()
+    {
+        await using var open = new OpenSession();
+        open.Sandbox.DiskBytes = 990;
+        var slow = new SlowStream(7);
+        Task writing = open.Session.Files.WriteAsync("slow", slow, null, Cancel);
+        await slow.IsRead.Task;
+        open.Sandbox.DiskBytes = 997;
+        await Assert.ThrowsAsync<SandboxFileException>(() => open.Session.Files.WriteAsync("early", new MemoryStream(new byte[3]), null, Cancel));
+        for (int i = 0; i < 2; i++)
+        {
+            int reads = open.Sandbox.UsageReads;
+            open.Time.Advance(TimeSpan.FromSeconds(1));
+            await Until.IsSoAsync(() => open.Sandbox.UsageReads > reads, 30);
+        }
+
+        await open.Session.Files.WriteAsync("other", new MemoryStream(new byte[3]), null, Cancel);
+        slow.End.SetResult();
+        await writing;
+    }
+
     private sealed class SlowStream(int bytes) : MemoryStream(new byte[bytes])
     {
         public TaskCompletionSource IsRead { get; } = new();
