@@ -1,5 +1,4 @@
 using Boxer.Diagnostics;
-using Boxer.Runtime.Cgroups;
 using Boxer.Runtime.Kept;
 using Microsoft.Extensions.Logging;
 
@@ -15,7 +14,10 @@ namespace Boxer.Sessions;
 /// <param name="logger">Receives failures.</param>
 internal sealed class SessionFreezer(string id, IKeptSandbox sandbox, TimeProvider time, ILogger logger)
 {
-    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(1);
+    // On a host with much to do, the kernel takes a while to stop all processes.
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan ShortPause = TimeSpan.FromMilliseconds(1);
+    private static readonly TimeSpan LongPause = TimeSpan.FromMilliseconds(20);
     private readonly Lock _lock = new();
     private volatile bool _isFrozen;
 
@@ -70,9 +72,16 @@ internal sealed class SessionFreezer(string id, IKeptSandbox sandbox, TimeProvid
 
     private async Task FinishAsync(TaskCompletionSource<Exception?> attempt)
     {
-        for (int i = 1; !TryFinish(attempt, isLast: i == Cgroup.FreezeAttempts); i++)
+        long start = time.GetTimestamp();
+        while (true)
         {
-            await Task.Delay(Pause, time).ConfigureAwait(false);
+            TimeSpan elapsed = time.GetElapsedTime(start);
+            if (TryFinish(attempt, isLast: elapsed >= Patience))
+            {
+                return;
+            }
+
+            await Task.Delay(elapsed < Patience / 20 ? ShortPause : LongPause, time).ConfigureAwait(false);
         }
     }
 
@@ -122,7 +131,7 @@ internal sealed class SessionFreezer(string id, IKeptSandbox sandbox, TimeProvid
         try
         {
             _isFrozen = sandbox.TryFreeze();
-            return _isFrozen || !isLast ? null : Cgroup.NotFrozen();
+            return _isFrozen || !isLast ? null : new IOException($"Its processes did not all stop within {Patience.TotalSeconds:0} s.");
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

@@ -35,9 +35,6 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <summary>Period after which the kernel renews the quota of processor time, in microseconds.</summary>
     internal const int PeriodMicroseconds = 100_000;
 
-    /// <summary>Number of attempts of <see cref="TryFreeze"/>, 1 ms apart, after which the processes are not expected to stop any more.</summary>
-    internal const int FreezeAttempts = 500;
-
     private const string PidsLimitFile = "pids.max";
     private const string PidsEventsFile = "pids.events";
 
@@ -116,40 +113,16 @@ internal abstract class Cgroup : IAsyncDisposable
     /// <summary>Whether <see cref="Freeze"/> stops the processes. A host without a freezer leaves them running.</summary>
     internal abstract bool CanFreeze { get; }
 
+    /// <summary>Freezes the processes in the cgroup, if the host has a freezer. The last of them may stop a moment later.</summary>
+    /// <exception cref="IOException">They run on.</exception>
+    internal abstract void Freeze();
+
     /// <summary>
     /// Begins to freeze the processes in the cgroup, or looks whether they all stand still. Repeat it until they do, or call <see cref="Thaw"/>. Only if
     /// <see cref="CanFreeze"/>.
     /// </summary>
     /// <returns>Whether all processes stand still.</returns>
     internal abstract bool TryFreeze();
-
-    /// <summary>Freezes the processes in the cgroup and waits until they stand still, for about half a second. Does nothing on a host without a freezer.</summary>
-    /// <exception cref="IOException">They did not all stop. They run on.</exception>
-    internal void Freeze()
-    {
-        if (!CanFreeze)
-        {
-            return;
-        }
-
-        SpinWait wait = default;
-        for (int attempt = 0; attempt < FreezeAttempts; attempt++)
-        {
-            if (TryFreeze())
-            {
-                return;
-            }
-
-            // Sleeps for 1 ms after the first attempts.
-            wait.SpinOnce();
-        }
-
-        Thaw();
-        throw NotFrozen();
-    }
-
-    /// <summary>Creates the exception for processes that did not stop in all attempts.</summary>
-    internal static IOException NotFrozen() => new("The processes of the cgroup did not all stop in time.");
 
     /// <summary>Thaws the processes in the cgroup.</summary>
     internal abstract void Thaw();

@@ -9,6 +9,7 @@ internal sealed class CgroupV1 : Cgroup
 {
     private const int LeastQuotaMicroseconds = 1_000;
     private const string StateFile = "freezer.state";
+    private const int FreezeAttempts = 500;
     private const string MemoryFile = "memory.limit_in_bytes";
     private const string MemoryAndSwapFile = "memory.memsw.limit_in_bytes";
 
@@ -134,6 +135,29 @@ internal sealed class CgroupV1 : Cgroup
     internal override void AcknowledgeOutOfMemory(SafeFileHandle descriptor) => _ = Unistd.Read(descriptor, stackalloc byte[sizeof(ulong)]);
 
     internal override bool CanFreeze => _freezer is not null;
+
+    internal override void Freeze()
+    {
+        if (_freezer is null)
+        {
+            return;
+        }
+
+        SpinWait wait = default;
+        for (int attempt = 0; attempt < FreezeAttempts; attempt++)
+        {
+            if (TryFreeze())
+            {
+                return;
+            }
+
+            // Sleeps for 1 ms after the first attempts.
+            wait.SpinOnce();
+        }
+
+        Thaw();
+        throw new IOException("The cgroup did not freeze: tasks kept appearing in it.");
+    }
 
     // A cgroup in which tasks appear meanwhile stays half frozen (FREEZING), and most of its tasks run on, until it is told again.
     internal override bool TryFreeze()

@@ -75,7 +75,15 @@ internal sealed class CgroupV2 : Cgroup
 
     internal override bool CanFreeze => HasFreezer(_directory);
 
-    // The kernel stops the processes one by one, after the write has returned.
+    // The kernel stops the processes one by one, after the write has returned, and those that appear too.
+    internal override void Freeze()
+    {
+        if (CanFreeze)
+        {
+            Write(_directory, FreezeFile, "1");
+        }
+    }
+
     internal override bool TryFreeze()
     {
         Write(_directory, FreezeFile, "1");

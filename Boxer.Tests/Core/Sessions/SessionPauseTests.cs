@@ -152,11 +152,13 @@ public sealed class SessionPauseTests
         DateTimeOffset? expires = open.Session.ExpiresAt;
         Task first = open.Session.PauseAsync(Cancel);
         Task second = open.Session.PauseAsync(Cancel);
-        while (!first.IsCompleted || !second.IsCompleted)
-        {
-            open.Time.Advance(TimeSpan.FromMilliseconds(1));
-            await Task.Yield();
-        }
+        await Until.IsSoAsync(
+            () =>
+            {
+                open.Time.Advance(TimeSpan.FromMilliseconds(100));
+                return first.IsCompleted && second.IsCompleted;
+            },
+            30);
 
         await Assert.ThrowsAsync<SandboxRuntimeException>(() => first);
         await Assert.ThrowsAsync<SandboxRuntimeException>(() => second);

@@ -92,6 +92,15 @@ within 30 is_session_frozen || fault="cgroup.freeze: $(cat "$group/cgroup.freeze
 result "the idle session is frozen" "$fault"
 in_session '"cmd": ["cat", "/tmp/page"]'
 expect "the next call thaws it" 'HTTP/1.1 200' 'content of a file'
+call POST "$session/processes" '{"cmd": ["sh", "-c", "while :; do :; done"]}'
+call POST "$session/pause"
+expect "a session with a busy process is paused" 'HTTP/1.1 20' '"state":"paused"'
+fault=
+grep -qx 'frozen 1' "$group/cgroup.events" || fault=$(cat "$group/cgroup.events")
+result "the pause returns when everything stands still" "$fault"
+call POST "$session/resume"
+call DELETE "$session/processes/$(($(echo "$server" | sed 's/.*\///') + 2))"
+expect "the busy process is killed" 'HTTP/1.1 20'
 pauses
 closes
 open_session "another session is opened" '"limits": {"memory_mb": 96, "wall_clock_secs": 120}'
