@@ -23,6 +23,9 @@ internal sealed class CommandWatch : IDisposable
     private readonly CancellationTokenSource _followed = new();
     private readonly TaskCompletionSource _cpuExceeded = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
+    // Set if it did not start in time. PID 1 reports the start of a child that was killed before it executed the command, too.
+    private volatile bool _isLate;
+
     /// <param name="sandbox">The sandbox.</param>
     /// <param name="plan">The command.</param>
     /// <param name="process">The command in the channel.</param>
@@ -63,6 +66,7 @@ internal sealed class CommandWatch : IDisposable
             stopped = await AskAsync().ConfigureAwait(false) ?? stopped;
         }
 
+        _isLate = stopped == TerminationKind.WallClockLimit && !HasStarted && !_cancellationToken.IsCancellationRequested;
         if (stopped is not null && !_process.Ended.IsCompleted)
         {
             await StopAsync(stopped.Value).ConfigureAwait(false);
@@ -70,8 +74,12 @@ internal sealed class CommandWatch : IDisposable
 
         SessionItemEvent? end = await _process.Ended.ConfigureAwait(false);
         await starting.ConfigureAwait(false);
-        bool neverStarted = stopped == TerminationKind.WallClockLimit && !HasStarted && !_cancellationToken.IsCancellationRequested;
-        return (neverStarted ? TerminationKind.SandboxDied : stopped ?? FindCpuLimit(end), end);
+        if (_isLate)
+        {
+            return (end is null ? TerminationKind.SandboxDied : TerminationKind.NotStarted, end);
+        }
+
+        return (stopped ?? FindCpuLimit(end), end);
     }
 
     /// <inheritdoc/>
@@ -85,7 +93,7 @@ internal sealed class CommandWatch : IDisposable
 
     private async Task ReportStartAsync(Action onStarted)
     {
-        if (await _process.Started.ConfigureAwait(false) is SessionProcessStarted)
+        if (await _process.Started.ConfigureAwait(false) is SessionProcessStarted && !_isLate)
         {
             _clock.Restart(_plan.WallClock);
             onStarted();

@@ -48,6 +48,8 @@ internal static class ExecTerminations
         {
             TerminationKind.DiskLimit => Termination.Limit(limit, message, signal: Signal.SIGKILL),
             TerminationKind.SandboxDied => Termination.SandboxDied(),
+            TerminationKind.NotStarted => Termination.NotStarted(
+                Errno.ETIMEDOUT, $"the command '{plan.Arguments[0]}' did not start within {CommandWatch.Patience.TotalSeconds:0} s"),
             _ => Termination.Limit(limit, message),
         };
     }

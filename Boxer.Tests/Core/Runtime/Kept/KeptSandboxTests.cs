@@ -91,6 +91,24 @@ public sealed class KeptSandboxTests
     }
 
     [Fact]
+    public async Task ExecAsync_of_a_command_that_does_not_start_in_time_is_a_termination()
+    {
+        var time = new FakeTimeProvider();
+        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
+        bool isReported = false;
+        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("fifo") with { WallClock = TimeSpan.FromSeconds(1) }, () => isReported = true, (_, _) => { }, Cancel);
+        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
+        Task<Frame> killing = guest.ReadAsync(InitFrameType.ProcessSignal);
+        await AdvanceUntilAsync(time, killing);
+        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
+        await EndAsync(guest, exec.Id, signal: 9);
+        ExecOutcome outcome = await running;
+        Assert.Equal(Termination.NotStarted(110, "the command 'fifo' did not start within 10 s"), outcome.End.Termination);
+        Assert.False(isReported);
+        await AssertUsableAsync(guest);
+    }
+
+    [Fact]
     public async Task ExecAsync_kills_only_the_command_at_its_output_limit()
     {
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
