@@ -254,6 +254,9 @@ public sealed class CliSessionTests : IAsyncLifetime
         string output = await script.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
         await script.WaitForExitAsync(TestContext.Current.CancellationToken);
         Assert.True(script.ExitCode != 0, output);
+
+        // The server does not answer.
+        Assert.DoesNotContain("status", output, StringComparison.Ordinal);
         Assert.Single(_server.Requests);
     }
 

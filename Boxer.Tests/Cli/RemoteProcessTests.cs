@@ -59,7 +59,7 @@ public sealed class RemoteProcessTests
 
         Task<int> silent = bytes.ReadAsync(new byte[10].AsMemory(), Cancel).AsTask();
         time.Advance(EventBytes.Silence);
-        IOException fault = await Assert.ThrowsAsync<IOException>(() => silent);
+        IOException fault = await Assert.ThrowsAsync<IOException>(() => silent.WaitAsync(TimeSpan.FromSeconds(60), Cancel));
         Assert.StartsWith("The server was silent for 60 s", fault.Message, StringComparison.Ordinal);
     }
 

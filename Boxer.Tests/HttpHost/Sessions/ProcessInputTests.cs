@@ -198,6 +198,7 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
             await Task.WhenAny(answer, Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, Cancel));
         }
 
+        Assert.True(answer.IsCompleted, "There is no answer.");
         return await answer;
     }
 }

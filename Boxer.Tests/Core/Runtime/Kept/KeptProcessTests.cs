@@ -89,7 +89,7 @@ public sealed class KeptProcessTests
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => writing);
 
         // The window has room for one byte: the next frame has this one alone.
-        await process.Input.WriteAsync("c"u8.ToArray(), Cancel);
+        await process.Input.WriteAsync("c"u8.ToArray(), Cancel).AsTask().WaitAsync(TimeSpan.FromSeconds(60), Cancel);
         Assert.Equal("c"u8.ToArray(), (await guest.ReadAsync(InitFrameType.Input)).Payload[4..]);
     }
 
