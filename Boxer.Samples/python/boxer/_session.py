@@ -101,7 +101,8 @@ class Session:
         """
         Connects to a port that a process of the session listens on. Nothing is opened on the host.
 
-        The host disconnects a client that neither sends nor reads anything for 10 minutes: :meth:`Connection.recv` answers its pings.
+        The host disconnects a client that neither sends nor reads anything for 10 minutes: :meth:`Connection.recv` answers its pings. After
+        ``close_write`` it disconnects one that receives nothing for 10 minutes.
 
         The connection to the host is a new one: it does not use the client's ``transport`` or a proxy, and an https host needs a
         certificate that Python trusts (``SSL_CERT_FILE`` names more of them).

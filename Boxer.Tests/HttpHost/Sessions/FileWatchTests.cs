@@ -58,6 +58,30 @@ public abstract class FileWatchTests(ContractHost contract) : ContractTests(cont
     }
 
     [Fact]
+    [Slow]
+    public async Task A_host_that_stops_ends_a_watch_as_the_end_of_the_session()
+    {
+        await using HostFixture host = await StartAsync();
+        (string path, ScriptedSession session) = await ProcessTests.OpenAsync(host);
+        session.Stored.Watch = (_, cancel) => ForeverAsync(cancel);
+        using HttpRequestMessage request = new(HttpMethod.Get, new Uri(path + "/files/watch", UriKind.Relative));
+        using HttpResponseMessage response = await host.Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Cancel);
+
+        Task stopping = host.App.StopAsync(Cancel);
+
+        string text = await response.Content.ReadAsStringAsync(Cancel);
+        Assert.EndsWith("event: error\ndata: {\"status\":410,\"error\":\"The session ended: its host stopped.\",\"ended\":\"host_stopped\"}\n\n", text, StringComparison.Ordinal);
+        Assert.Empty(host.Document.FindEventFaults(text, Path, "get"));
+        await stopping;
+    }
+
+    private static async IAsyncEnumerable<SandboxFileChange> ForeverAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        yield return new SandboxFileChange(SandboxFileChangeKind.Started, "");
+        await Task.Delay(Timeout.InfiniteTimeSpan, TimeProvider.System, cancellationToken);
+    }
+
+    [Fact]
     public async Task A_failure_before_the_start_has_a_status()
     {
         await using HostFixture host = await StartAsync();
