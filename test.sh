@@ -162,7 +162,7 @@ python_client() {
 
 python_types() {
     cd Boxer.Samples/python
-    /usr/bin/mypy --cache-dir "$work/mypy" boxer examples tests
+    /usr/bin/mypy --cache-dir "$(cache_folder)/mypy" boxer examples tests
 }
 
 export PYTHONDONTWRITEBYTECODE=1

@@ -93,7 +93,7 @@ public sealed class CliImageTests : IDisposable
     [InlineData("gzip", "rootfs")]
     public async Task A_layer_larger_than_memory_is_unpacked(string program, string source)
     {
-        const int Size = 400_000_000;
+        const int Size = 200_000_000;
         const string HeapOfAllObjects = "0x3000000"; // 48 MiB
         await HostProgram.RunAsync("sh", "-ec", $"head -c {Size} /dev/zero > {_scratch["zeros"]}; tar -cf {_scratch["root.tar"]} -C {_scratch.Path} zeros; rm {_scratch["zeros"]}; {program} -1 < {_scratch["root.tar"]} > {_scratch["root.z"]}");
         string[] command = ["import", "rootfs:" + _scratch["root.z"], "test.example/a:latest"];

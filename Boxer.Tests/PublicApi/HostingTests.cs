@@ -29,7 +29,7 @@ public sealed class HostingTests(PythonSandboxes sandboxes)
         var images = provider.GetRequiredService<IImageStore>();
         var runner = provider.GetRequiredService<ISandboxRunner>();
 
-        string digest = await images.ImportAsync(PythonSandboxes.Source, Reference, cancellationToken: Cancel);
+        string digest = await images.ImportAsync(await SmallImage.MakeAsync(sandboxes.MakeDirectory()), Reference, cancellationToken: Cancel);
         Assert.Equal(Reference.ToString(), Assert.Single(await images.ListAsync(Cancel)).Reference);
         SandboxResult result = await runner.RunAsync(new SandboxRequest(Image, "echo", "here") { PullPolicy = PullPolicy.Never }, Cancel);
         Assert.Equal(("here\n", digest), (result.StandardOutput, result.ImageDigest));

@@ -22,7 +22,7 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
         IImageStore images = runner.Images;
         Assert.Empty(await images.ListAsync(Cancel));
         var progress = new Layers();
-        string digest = await images.ImportAsync(PythonSandboxes.Source, Reference, progress, Cancel);
+        string digest = await images.ImportAsync(await SmallImage.MakeAsync(sandboxes.MakeDirectory()), Reference, progress, Cancel);
         Assert.True(progress.Count > 0);
         ImageInfo listed = Assert.Single(await images.ListAsync(Cancel));
         Assert.Equal((Reference.ToString(), digest), (listed.Reference, listed.Digest));
@@ -66,7 +66,7 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
         BoxerOptions options = Options();
         options.RunscPath = "/nonexistent/runsc";
         SandboxRunner runner = SandboxRunnerFactory.Create(options);
-        await runner.Images.ImportAsync(PythonSandboxes.Source, Reference, cancellationToken: Cancel);
+        await runner.Images.ImportAsync(await SmallImage.MakeAsync(sandboxes.MakeDirectory()), Reference, cancellationToken: Cancel);
         await Assert.ThrowsAsync<SandboxRuntimeException>(() => runner.StartAsync(Cancel));
         Assert.Single(await runner.Images.ListAsync(Cancel));
         await using (IImageLease lease = await runner.Images.AcquireAsync(Reference, Cancel))
@@ -87,7 +87,7 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
     {
         BoxerOptions options = Options();
         await using SandboxRunner first = SandboxRunnerFactory.Create(options);
-        await first.Images.ImportAsync(PythonSandboxes.Source, Reference, cancellationToken: Cancel);
+        await first.Images.ImportAsync(await SmallImage.MakeAsync(sandboxes.MakeDirectory()), Reference, cancellationToken: Cancel);
         await using (var second = new SandboxRunner(options, [new NoneNetworkMode()], first.Images))
         {
             Assert.Same(first.Images, second.Images);
@@ -105,7 +105,7 @@ public sealed class ImageStoreTests(PythonSandboxes sandboxes)
     {
         BoxerOptions options = Options();
         await using SandboxRunner runner = SandboxRunnerFactory.Create(options);
-        await runner.Images.ImportAsync(PythonSandboxes.Source, Reference, cancellationToken: Cancel);
+        await runner.Images.ImportAsync(await SmallImage.MakeAsync(sandboxes.MakeDirectory()), Reference, cancellationToken: Cancel);
         await using var pulling = new SandboxRunner(options, [new NoneNetworkMode()], new Pulling(runner.Images));
 
         List<SandboxEvent> events = [];
