@@ -88,7 +88,7 @@ internal sealed class SessionFreezer(string id, IKeptSandbox sandbox, TimeProvid
     /// <returns>Whether the freeze is over.</returns>
     private bool TryFinish(TaskCompletionSource<Exception?> attempt, bool isLast)
     {
-        Exception? fault = null;
+        Exception? fault;
         lock (_lock)
         {
             if (_attempt != attempt)
@@ -96,18 +96,16 @@ internal sealed class SessionFreezer(string id, IKeptSandbox sandbox, TimeProvid
                 return true;
             }
 
-            // A killed sandbox was thawed, so that it dies.
-            if (!sandbox.Ended.IsCompleted)
+            // A sandbox that was killed meanwhile dies when it is thawed.
+            bool isOver = sandbox.Ended.IsCompleted;
+            fault = isOver ? null : FreezeNow(isLast);
+            if (!isOver && !_isFrozen && fault is null)
             {
-                fault = FreezeNow(isLast);
-                if (!_isFrozen && fault is null)
-                {
-                    return false;
-                }
+                return false;
             }
 
             attempt.TrySetResult(fault);
-            if (fault is null)
+            if (_isFrozen)
             {
                 _attempt = null;
             }

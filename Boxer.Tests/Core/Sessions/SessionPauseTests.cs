@@ -166,6 +166,7 @@ public sealed class SessionPauseTests
         Assert.True(open.Sandbox.Thaws > 0);
         await open.CallAsync();
         guest.End(Termination.Exited(0));
+        await Until.IsSoAsync(() => open.Session.State == SandboxSessionState.Idle, 30);
         open.Time.Advance(TimeSpan.FromMinutes(6));
         await Until.IsSoAsync(() => open.Session.End == SandboxSessionEnd.IdleTimeout, 30);
     }
@@ -218,5 +219,6 @@ public sealed class SessionPauseTests
             },
             30);
         Assert.Equal(SandboxSessionEnd.Closed, (await Assert.ThrowsAsync<SandboxSessionEndedException>(() => pause)).End);
+        await Until.IsSoAsync(() => open.Sandbox.Thaws > 0, 30);
     }
 }

@@ -28,7 +28,7 @@ ask() {
         # shellcheck disable=SC2059 # the length is an escape
         printf "\\202\\$length\\0\\0\\0\\0" >&9
         printf '%s' "$message" >&9
-        within 30 grep -q 'HTTP/1.[01] [0-9]' "$pipe.answer"
+        within 30 grep -q 'HTTP/1.[01] [2-5]' "$pipe.answer"
         sleep 1
     fi
     exec 9>&-

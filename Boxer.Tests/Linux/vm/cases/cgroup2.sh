@@ -93,13 +93,14 @@ result "the idle session is frozen" "$fault"
 in_session '"cmd": ["cat", "/tmp/page"]'
 expect "the next call thaws it" 'HTTP/1.1 200' 'content of a file'
 call POST "$session/processes" '{"cmd": ["sh", "-c", "while :; do :; done"]}'
+busy=$session/processes/$(echo "$answer" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p')
 call POST "$session/pause"
 expect "a session with a busy process is paused" 'HTTP/1.1 20' '"state":"paused"'
 fault=
 grep -qx 'frozen 1' "$group/cgroup.events" || fault=$(cat "$group/cgroup.events")
 result "the pause returns when everything stands still" "$fault"
 call POST "$session/resume"
-call DELETE "$session/processes/$(($(echo "$server" | sed 's/.*\///') + 2))"
+call DELETE "$busy"
 expect "the busy process is killed" 'HTTP/1.1 20'
 pauses
 closes
