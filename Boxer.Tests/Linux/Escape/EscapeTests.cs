@@ -32,6 +32,7 @@ public sealed class EscapeTests(EscapeImage image) : IClassFixture<EscapeImage>,
     [Theory]
     [InlineData("none", false, false)]
     [InlineData("none", true, false)]
+    [InlineData("sandbox", false, false)]
     [InlineData("sandbox", true, false)]
     [InlineData("host", false, false)]
     [InlineData("none", false, true)]
