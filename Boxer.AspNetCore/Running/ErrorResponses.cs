@@ -6,13 +6,17 @@ namespace Boxer.AspNetCore.Running;
 /// </summary>
 internal sealed class ErrorResponses(GracefulShutdown shutdown, ILogger<ErrorResponses> logger)
 {
+    /// <summary>The message of requests to a session that is paused.</summary>
+    internal const string PausedSession = "The session is paused. Resume it first, or add ?resume=true.";
+
     /// <summary>Gets the response for an exception that ended a request; <see langword="null"/> if the client has disconnected.</summary>
     public ApiResponse? For(Exception exception, HttpContext context)
     {
         switch (exception)
         {
             case HttpFaultException fault:
-                return ApiResponse.Failed(fault.Status, fault.Message, fault.RetryAfter) with { Written = fault.Written, ExitCode = fault.ExitCode };
+                ApiResponse failed = ApiResponse.Failed(fault.Status, fault.Message, fault.RetryAfter);
+                return failed with { Error = failed.Error! with { State = fault.State }, Written = fault.Written, ExitCode = fault.ExitCode };
             case BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge }:
                 return ApiResponse.Failed(StatusCodes.Status413PayloadTooLarge, "the body is too large.");
             case OperationCanceledException when context.RequestAborted.IsCancellationRequested:
@@ -38,7 +42,7 @@ internal sealed class ErrorResponses(GracefulShutdown shutdown, ILogger<ErrorRes
             case SandboxSessionEndedException ended:
                 return EndedSession(ended.PublicMessage, ended.End);
             case SandboxSessionPausedException:
-                ApiResponse conflict = ApiResponse.Failed(StatusCodes.Status409Conflict, "The session is paused. Resume it first, or add ?resume=true.");
+                ApiResponse conflict = ApiResponse.Failed(StatusCodes.Status409Conflict, PausedSession);
                 return conflict with { Error = conflict.Error! with { State = SessionNames.Of(SandboxSessionState.Paused) } };
             case SandboxConnectionException refused:
                 return ApiResponse.Failed(StatusCodes.Status502BadGateway, refused.PublicMessage);

@@ -13,6 +13,9 @@ internal sealed class HttpFaultException(int status, string message, TimeSpan? r
     /// <summary>Number of bytes of the body that had been written to a process; <see langword="null"/> for other requests.</summary>
     public long? Written { get; init; }
 
+    /// <summary>State of the session, if it is the reason; otherwise <see langword="null"/>.</summary>
+    public string? State { get; init; }
+
     /// <summary>Exit code of a shell for a process that could not be started; otherwise <see langword="null"/>.</summary>
     public int? ExitCode { get; init; }
 

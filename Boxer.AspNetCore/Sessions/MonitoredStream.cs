@@ -36,8 +36,8 @@ internal sealed class MonitoredStream(Stream inner, TimeProvider time) : Stream
     public TimeSpan Stall => Since(ref _writing);
 
     /// <summary>
-    /// Time since bytes last came from the client or went to it, pings excepted; zero while a read waits for the client. A client that closed its direction,
-    /// or whose bytes the sandbox does not take, gives no other sign of life.
+    /// Time since bytes last came from the client or went to it; zero while a read waits for the client. Control frames to the client do not count: a WebSocket
+    /// sends pongs by itself. A client that closed its direction, or whose bytes the sandbox does not take, gives no other sign of life.
     /// </summary>
     public TimeSpan Rest => Volatile.Read(ref _reading) > 0 ? TimeSpan.Zero : time.GetElapsedTime(Volatile.Read(ref _moved));
 
@@ -114,7 +114,7 @@ internal sealed class MonitoredStream(Stream inner, TimeProvider time) : Stream
             {
                 Volatile.Write(ref _writing, Now());
                 await inner.WriteAsync(buffer, cancellationToken);
-                if (!isPing)
+                if (!IsControl(buffer.Span))
                 {
                     EndRest();
                 }
@@ -126,6 +126,9 @@ internal sealed class MonitoredStream(Stream inner, TimeProvider time) : Stream
             _turn.Release();
         }
     }
+
+    // The highest bit of the opcode tells control frames (RFC 6455, section 5.5).
+    private static bool IsControl(ReadOnlySpan<byte> frame) => frame is [var first, ..] && (first & 8) != 0;
 
     // 0 is "not waiting".
     private long Now() => Math.Max(1, time.GetTimestamp());

@@ -21,7 +21,7 @@ internal static class ProcessInputEndpoint
         .Describe("writeInput", ProcessesEndpoint.Tag, "Writes the body to the standard input or the terminal of a process, as fast as it reads. Requests take turns.")
         .WithDescription(
             "If the process takes no more for 60 s, or the whole request takes longer than an upload may, the status is 409 and written is the number of bytes that "
-            + "were written: send the rest again. A body that arrives too slowly is refused with 400, also with written.")
+            + "were written: send the rest again. So it is, with state, if the session is paused meanwhile. A body that arrives too slowly is refused with 400, also with written.")
         .Accepts<IFormFile>("application/octet-stream", "*/*")
         .Produces<PidBody>()
         .ProducesSessionErrors(400, 409, 413, 429);
@@ -88,6 +88,11 @@ internal static class ProcessInputEndpoint
                     : string.Create(CultureInfo.InvariantCulture, $"the body could not be written within {_most.TotalSeconds:0} s.");
                 throw Fault(StatusCodes.Status409Conflict, reason);
             }
+            catch (SandboxSessionPausedException)
+            {
+                // A pause does not wait for input, and takes effect between two pieces.
+                throw Fault(StatusCodes.Status409Conflict, ErrorResponses.PausedSession, SessionNames.Of(SandboxSessionState.Paused));
+            }
             catch (HttpFaultException fault) when (fault.Status == StatusCodes.Status400BadRequest)
             {
                 // The body arrived too slowly.
@@ -134,10 +139,11 @@ internal static class ProcessInputEndpoint
             }
         }
 
-        private HttpFaultException Fault(int status, string reason) => new(
+        private HttpFaultException Fault(int status, string reason, string? state = null) => new(
             status, string.Create(CultureInfo.InvariantCulture, $"{reason} {_written} bytes of the body were written; send the rest again."))
         {
             Written = _written,
+            State = state,
         };
     }
 }

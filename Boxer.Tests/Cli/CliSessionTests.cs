@@ -218,7 +218,8 @@ public sealed class CliSessionTests : IAsyncLifetime
     public async Task Exec_sends_the_rest_of_its_input_when_the_process_reads_again_or_the_session_is_resumed()
     {
         _server.Answer($"POST {Process}/stdin", 409, """{"error":"the process took no more of its input for 60 s.","written":2}""")
-            .Answer($"POST {Process}/stdin", 409, """{"error":"The session is paused. Resume it first, or add ?resume=true.","state":"paused"}""");
+            .Answer($"POST {Process}/stdin", 409, """{"error":"The session is paused. Resume it first, or add ?resume=true.","state":"paused"}""")
+            .Answer($"POST {Process}/stdin", 409, """{"error":"The session is paused. Resume it first, or add ?resume=true.","state":"paused","written":1}""");
         AnswerProcess();
         _server.Answer($"GET {Process}/events", 200, Ended(0), after: $"POST {Process}/stdin?end=true");
 
@@ -226,7 +227,7 @@ public sealed class CliSessionTests : IAsyncLifetime
 
         Assert.Equal(new CliResult(0, "", ""), result);
         Assert.Equal(
-            [$"POST {Process}/stdin a line", $"POST {Process}/stdin line", $"POST {Process}/stdin line", $"POST {Process}/stdin?end=true"],
+            [$"POST {Process}/stdin a line", $"POST {Process}/stdin line", $"POST {Process}/stdin line", $"POST {Process}/stdin ine", $"POST {Process}/stdin?end=true"],
             _server.Requests.Where(request => request.Contains("/stdin", StringComparison.Ordinal)));
     }
 

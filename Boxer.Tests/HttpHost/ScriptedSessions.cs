@@ -218,7 +218,7 @@ internal sealed class ScriptedProcess(ScriptedSession session, int id, IReadOnly
 {
     private readonly Lock _lock = new();
     private readonly List<SandboxProcessOutput> _history = [];
-    private readonly ScriptedInput _input = new();
+    private readonly ScriptedInput _input = new(session);
     private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private long _offset;
     private int _readers;
@@ -355,15 +355,19 @@ internal sealed class ScriptedProcess(ScriptedSession session, int id, IReadOnly
 }
 
 /// <summary>Standard input that the test reads.</summary>
-internal sealed class ScriptedInput : Stream
+internal sealed class ScriptedInput(ScriptedSession session) : Stream
 {
     private readonly Lock _lock = new();
     private readonly MemoryStream _bytes = new();
+    private int _writes;
 
     /// <summary>Completes when the process takes bytes; completed by default.</summary>
     public Task Ready { get; set; } = Task.CompletedTask;
 
     public bool IsClosed { get; private set; }
+
+    /// <summary>Number of writes that began.</summary>
+    public int Writes => Volatile.Read(ref _writes);
 
     public byte[] Bytes
     {
@@ -388,6 +392,8 @@ internal sealed class ScriptedInput : Stream
 
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
+        session.Check();
+        Interlocked.Increment(ref _writes);
         await Ready.WaitAsync(cancellationToken);
         lock (_lock)
         {

@@ -1,4 +1,5 @@
 using System.IO.Pipelines;
+using System.Net.WebSockets;
 using Boxer.AspNetCore.Sessions;
 using Microsoft.Extensions.Time.Testing;
 
@@ -85,6 +86,22 @@ public sealed class MonitoredStreamTests
         _time.Advance(Hour);
         Assert.Equal(Hour, stream.Rest);
         stream.EndRest();
+        Assert.Equal(TimeSpan.Zero, stream.Rest);
+    }
+
+    [Fact]
+    public async Task Rest_counts_while_a_WebSocket_sends_pongs_by_itself()
+    {
+        Pipe fromClient = new(), toClient = new();
+        await using MonitoredStream stream = new(new BothWays(fromClient.Reader.AsStream(), toClient.Writer.AsStream()), _time);
+        using WebSocket socket = WebSocket.CreateFromStream(stream, new WebSocketCreationOptions { IsServer = true, KeepAliveInterval = TimeSpan.FromMilliseconds(1) });
+        _time.Advance(Hour);
+
+        // The second is sent after the first was counted.
+        Assert.Equal([0x8A, 0, 0x8A, 0], await ReadAsync(toClient, 4));
+
+        Assert.Equal(Hour, stream.Rest);
+        await socket.SendAsync(new byte[] { 1 }.AsMemory(), WebSocketMessageType.Binary, endOfMessage: true, Cancel);
         Assert.Equal(TimeSpan.Zero, stream.Rest);
     }
 

@@ -125,6 +125,7 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         using RawClient client = await BeginAsync(host, path, input);
         input.Ready = new TaskCompletionSource().Task;
         await client.SendAsync("6\r\nsecond\r\n0\r\n\r\n");
+        await Until.IsSoAsync(() => input.Writes == 2, seconds: 30);
 
         string answer = await AnswerOf(client, time, TimeSpan.FromSeconds(10));
 
@@ -134,6 +135,27 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         Assert.Equal(200, (await host.SendAsync("POST", path + "/processes/1/stdin", new StringContent("second"))).Status);
         Assert.Equal(("firstsecond", false), (Encoding.ASCII.GetString(input.Bytes), input.IsClosed));
         Assert.Null(session.End);
+    }
+
+    [Fact]
+    public async Task A_pause_between_two_pieces_of_input_ends_the_request_with_the_number_of_bytes_that_were_written()
+    {
+        await using HostFixture host = await StartAsync();
+        (string path, ScriptedSession session) = await ProcessTests.OpenAsync(host);
+        ScriptedInput input = (await ProcessTests.StartProcessAsync(host, path)).Written;
+        using RawClient client = await BeginAsync(host, path, input);
+
+        await session.PauseAsync(Cancel);
+        await client.SendAsync("6\r\nsecond\r\n0\r\n\r\n");
+        string answer = await client.ReadToEndAsync();
+
+        Assert.StartsWith("HTTP/1.1 409 ", answer, StringComparison.Ordinal);
+        Assert.Contains(
+            """{"error":"The session is paused. Resume it first, or add ?resume=true. 5 bytes of the body were written; send the rest again.","state":"paused","written":5}""",
+            answer,
+            StringComparison.Ordinal);
+        Assert.Equal(200, (await host.SendAsync("POST", path + "/processes/1/stdin?resume=true", new StringContent("second"))).Status);
+        Assert.Equal(("firstsecond", false), (Encoding.ASCII.GetString(input.Bytes), input.IsClosed));
     }
 
     [Theory]
