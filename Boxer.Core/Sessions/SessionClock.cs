@@ -128,6 +128,19 @@ internal sealed class SessionClock
         }
     }
 
+    /// <summary>
+    /// Starts the clocks again after a pause that took no effect: the sandbox ran on meanwhile, and so did the lifetime. The idle timeout stood still,
+    /// because somebody wanted to keep the session.
+    /// </summary>
+    internal void UndoPause()
+    {
+        if (_pausedAt is { } at)
+        {
+            _pausedAt = null;
+            _idleSince += Now - at;
+        }
+    }
+
     private void NoteQuiet()
     {
         if (IsIdle)

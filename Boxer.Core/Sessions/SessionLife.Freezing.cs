@@ -15,11 +15,11 @@ internal sealed partial class SessionLife
     }
 
     /// <summary>
-    /// Freezes the sandbox and stops the clocks. New calls are rejected at once; calls in progress end first, because their time limits go on. The last of
+    /// Stops the clocks and freezes the sandbox. New calls are rejected at once; calls in progress end first, because their time limits go on. The last of
     /// pauses and resumptions counts: a later <see cref="Resume"/> undoes the pause, which then returns. A pause that fails or is cancelled is withdrawn;
     /// that of another caller stays.
     /// </summary>
-    /// <param name="cancellationToken">Cancels this pause while calls are in progress.</param>
+    /// <param name="cancellationToken">Cancels this pause before it takes effect.</param>
     /// <exception cref="SandboxSessionEndedException">The session has ended.</exception>
     /// <exception cref="SandboxRuntimeException">This host could not freeze the sandbox.</exception>
     internal async Task PauseAsync(CancellationToken cancellationToken)
@@ -36,7 +36,7 @@ internal sealed partial class SessionLife
         try
         {
             await Task.WhenAny(WhenNoCallAsync(), pause.Resumed.Task, Ended).WaitAsync(cancellationToken).ConfigureAwait(false);
-            await FreezeForPauseAsync(pause).ConfigureAwait(false);
+            await FreezeForPauseAsync(pause, cancellationToken).ConfigureAwait(false);
         }
         catch
         {
@@ -78,7 +78,15 @@ internal sealed partial class SessionLife
 
             pause = _pause;
             _pause = null;
-            _clock.Resume();
+            if (pause.HasTakenEffect)
+            {
+                _clock.Resume();
+            }
+            else
+            {
+                _clock.UndoPause();
+            }
+
             isBusy = !_clock.IsIdle;
             SetTimer();
         }
@@ -116,35 +124,70 @@ internal sealed partial class SessionLife
         }
     }
 
-    private async Task FreezeForPauseAsync(Pause pause)
+    private async Task FreezeForPauseAsync(Pause pause, CancellationToken cancellationToken)
     {
-        if (pause.Resumed.Task.IsCompleted)
+        // First, so that the idle timeout does not end the session while its processes stop, which takes up to 10 s.
+        StopClocks(pause);
+        Task<Exception?> freeze = StopProcessesAsync(pause);
+        await Task.WhenAny(freeze, pause.Resumed.Task, Ended).WaitAsync(cancellationToken).ConfigureAwait(false);
+        if (!IsCurrent(pause))
         {
             return;
         }
 
-        if (Freezing is not null)
+        if (await freeze.ConfigureAwait(false) is { } fault && IsCurrent(pause))
         {
-            await Freezing().ConfigureAwait(false);
-        }
-
-        if (_canFreeze && await _freezer.FreezeAsync(() => IsWanted(pause)).ConfigureAwait(false) is { } fault)
-        {
-            throw End is null
-                ? new SandboxRuntimeException($"Session {_id} is not paused, because this host could not freeze its sandbox: {fault.Message}", fault)
-                : EndedException(isRetrySafe: true, fault);
+            throw new SandboxRuntimeException($"Session {_id} is not paused, because this host could not freeze its sandbox: {fault.Message}", fault);
         }
 
         lock (_lock)
         {
-            if (_pause == pause)
-            {
-                _clock.Pause();
-                SetTimer();
-            }
+            pause.HasTakenEffect = true;
         }
 
         BackgroundChanged?.Invoke();
+    }
+
+    // A pause never saves a session that is over already: the timer may be late.
+    private void StopClocks(Pause pause)
+    {
+        SandboxSessionEnd? expired = null;
+        lock (_lock)
+        {
+            if (_end is null && _pause == pause)
+            {
+                expired = _clock.FindEnd();
+                if (expired is null)
+                {
+                    _clock.Pause();
+                    SetTimer();
+                }
+            }
+        }
+
+        if (expired is { } end)
+        {
+            TryEnd(end);
+        }
+    }
+
+    private async Task<Exception?> StopProcessesAsync(Pause pause)
+    {
+        if (Freezing is not null && IsCurrent(pause))
+        {
+            await Freezing().ConfigureAwait(false);
+        }
+
+        return _canFreeze ? await _freezer.FreezeAsync(() => IsWanted(pause)).ConfigureAwait(false) : null;
+    }
+
+    // Whether neither a resumption nor the end of the session has undone it.
+    private bool IsCurrent(Pause pause)
+    {
+        lock (_lock)
+        {
+            return _end is null && _pause == pause;
+        }
     }
 
     // Calls may have begun between a resumption and another pause, which waits for them.
@@ -229,6 +272,9 @@ internal sealed partial class SessionLife
     {
         /// <summary>Callers that have not withdrawn.</summary>
         internal int Callers { get; set; }
+
+        /// <summary>Whether the sandbox was frozen for it.</summary>
+        internal bool HasTakenEffect { get; set; }
 
         /// <summary>Completes when it is over.</summary>
         internal TaskCompletionSource Resumed { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);

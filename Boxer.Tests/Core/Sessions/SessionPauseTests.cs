@@ -149,7 +149,8 @@ public sealed class SessionPauseTests
         (_, FakeGuestProcess guest) = await open.StartAsync();
         open.Sandbox.FreezeFault = isRefused ? new IOException("no freezer") : null;
         open.Sandbox.FreezeDelays = int.MaxValue;
-        DateTimeOffset? expires = open.Session.ExpiresAt;
+        DateTimeOffset began = open.Time.GetUtcNow();
+        DateTimeOffset expires = open.Session.ExpiresAt!.Value;
         Task first = open.Session.PauseAsync(Cancel);
         Task second = open.Session.PauseAsync(Cancel);
         await Until.IsSoAsync(
@@ -162,7 +163,8 @@ public sealed class SessionPauseTests
 
         await Assert.ThrowsAsync<SandboxRuntimeException>(() => first);
         await Assert.ThrowsAsync<SandboxRuntimeException>(() => second);
-        Assert.Equal((SandboxSessionState.Running, expires, 0), (open.Session.State, open.Session.ExpiresAt, open.Sandbox.Freezes));
+        Assert.Equal((SandboxSessionState.Running, 0), (open.Session.State, open.Sandbox.Freezes));
+        Assert.InRange(open.Session.ExpiresAt!.Value, expires, expires + (open.Time.GetUtcNow() - began));
         Assert.True(open.Sandbox.Thaws > 0);
         await open.CallAsync();
         guest.End(Termination.Exited(0));
@@ -202,6 +204,82 @@ public sealed class SessionPauseTests
         Assert.Equal((SandboxSessionState.Running, 1), (open.Session.State, open.Sandbox.Thaws));
         open.Time.Advance(Second);
         Assert.Equal(1, open.Sandbox.FreezeAttempts);
+    }
+
+    [Fact]
+    public async Task ResumeAsync_ends_a_pause_of_an_idle_session_whose_freeze_takes_long()
+    {
+        await using var open = new OpenSession();
+        open.Sandbox.FreezeDelays = int.MaxValue;
+        Task pause = open.Session.PauseAsync(Cancel);
+        Assert.False(pause.IsCompleted);
+        await open.Session.ResumeAsync(Cancel);
+        await pause.WaitAsync(TimeSpan.FromSeconds(30), Cancel);
+        Assert.Equal(SandboxSessionState.Idle, open.Session.State);
+        await open.CallAsync();
+        Assert.Equal((false, 0), (open.Sandbox.IsFrozen, open.Sandbox.CallsWhileFrozen));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task PauseAsync_is_cancelled_also_while_the_processes_stop(bool isBusy)
+    {
+        await using var open = new OpenSession();
+        if (isBusy)
+        {
+            await open.StartAsync();
+        }
+
+        open.Sandbox.FreezeDelays = int.MaxValue;
+        using var cancelled = new CancellationTokenSource();
+        Task pause = open.Session.PauseAsync(cancelled.Token);
+        Assert.False(pause.IsCompleted);
+        await cancelled.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => pause.WaitAsync(TimeSpan.FromSeconds(30), Cancel));
+        Assert.Equal(isBusy ? SandboxSessionState.Running : SandboxSessionState.Idle, open.Session.State);
+        await open.CallAsync();
+    }
+
+    [Fact]
+    public async Task The_idle_timeout_does_not_end_a_session_while_its_processes_stop_for_a_pause()
+    {
+        await using var open = new OpenSession();
+        open.Sandbox.FreezeDelays = int.MaxValue;
+        open.Time.Advance(open.Session.ExpiresAt!.Value - open.Time.GetUtcNow() - Second);
+        Task pause = open.Session.PauseAsync(Cancel);
+        open.Time.Advance(5 * Second);
+        Assert.Equal((null, SandboxSessionState.Paused), (open.Session.End, open.Session.State));
+
+        open.Sandbox.FreezeDelays = 0;
+        await Until.IsSoAsync(
+            () =>
+            {
+                open.Time.Advance(TimeSpan.FromMilliseconds(1));
+                return pause.IsCompleted;
+            },
+            30);
+        await pause;
+        open.Time.Advance(TimeSpan.FromDays(1));
+        Assert.Equal((null, true), (open.Session.End, open.Sandbox.IsFrozen));
+        await open.Session.ResumeAsync(Cancel);
+        Assert.Equal(open.Time.GetUtcNow() + Second, open.Session.ExpiresAt);
+    }
+
+    [Fact]
+    public async Task A_pause_without_effect_stops_the_idle_timeout_but_not_the_lifetime()
+    {
+        await using var open = new OpenSession();
+        open.Sandbox.FreezeDelays = int.MaxValue;
+        DateTimeOffset expires = open.Session.ExpiresAt!.Value;
+        Task pause = open.Session.PauseAsync(Cancel);
+        open.Time.Advance(5 * Second);
+        await open.Session.ResumeAsync(Cancel);
+        await pause.WaitAsync(TimeSpan.FromSeconds(30), Cancel);
+        Assert.Equal(expires + (5 * Second), open.Session.ExpiresAt);
+
+        await open.Session.ExtendAsync(lifetime: 10 * Second, cancellationToken: Cancel);
+        Assert.Equal(open.Time.GetUtcNow() + (5 * Second), open.Session.ExpiresAt);
     }
 
     [Fact]
