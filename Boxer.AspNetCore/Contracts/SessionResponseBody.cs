@@ -168,7 +168,7 @@ internal sealed record SessionErrorBody
     /// <summary>The reason why an operation on files failed in the sandbox.</summary>
     public string? Reason { get; init; }
 
-    /// <summary>Number of bytes of the body that were written to the process: send the rest again. Only of POST stdin, if it took too long.</summary>
+    /// <summary>Number of bytes of the body that were written to the process: send the rest again. Only of POST stdin, if it failed.</summary>
     public long? Written { get; init; }
 
     /// <summary>The exit code that a shell reports for a program that cannot be started: 127 if it does not exist, otherwise 126. Only of POST processes.</summary>

@@ -129,7 +129,7 @@ internal sealed class SessionFreezer(string id, IKeptSandbox sandbox, TimeProvid
         try
         {
             _isFrozen = sandbox.TryFreeze();
-            return _isFrozen || !isLast ? null : new IOException($"Its processes did not all stop within {Patience.TotalSeconds:0} s.");
+            return _isFrozen || !isLast ? null : new IOException($"Its processes did not all stop within {Patience.TotalSeconds:0} s after its freeze had begun.");
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

@@ -208,7 +208,7 @@ public sealed class CgroupTests : IDisposable
     }
 
     [Fact]
-    public void TryFreeze_v2_is_true_when_the_kernel_says_that_all_stand_still()
+    public void Freeze_v2_begins_a_freeze_and_TryFreeze_is_true_when_the_kernel_says_that_all_stand_still()
     {
         Cgroup cgroup = V2();
         cgroup.Freeze();
@@ -216,6 +216,10 @@ public sealed class CgroupTests : IDisposable
 
         Put("cgroup.freeze", "0");
         Put("cgroup.events", "populated 1\nfrozen 0\n");
+        cgroup.Freeze();
+        Assert.Equal("1", Read("cgroup.freeze"));
+        cgroup.Thaw();
+        Assert.Equal("0", Read("cgroup.freeze"));
         Assert.False(cgroup.TryFreeze());
         Assert.Equal("1", Read("cgroup.freeze"));
         Put("cgroup.events", "populated 1\nfrozen 1\n");

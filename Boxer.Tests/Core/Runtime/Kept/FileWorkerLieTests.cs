@@ -32,7 +32,7 @@ public sealed class FileWorkerLieTests : LyingWorkerTests
 
     [Theory]
     [MemberData(nameof(Lists))]
-    public async Task A_false_list_ends_theWorker(string lie, byte[] answers)
+    public async Task A_false_list_ends_the_worker(string lie, byte[] answers)
     {
         Guest.Send(answers);
         IOException exception = await Assert.ThrowsAsync<IOException>(() => Worker.ListAsync("/d", 2, 3, Token));
@@ -93,7 +93,7 @@ public sealed class FileWorkerLieTests : LyingWorkerTests
     }
 
     [Fact]
-    public async Task AWorker_that_dies_fails_what_is_in_progress()
+    public async Task A_worker_that_dies_fails_what_is_in_progress()
     {
         Task<GuestFile?> stat = Worker.StatAsync("/f", Token);
         Guest.Dispose();
@@ -102,7 +102,7 @@ public sealed class FileWorkerLieTests : LyingWorkerTests
     }
 
     [Fact]
-    public async Task A_write_ends_if_theWorker_answers_early()
+    public async Task A_write_ends_if_the_worker_answers_early()
     {
         Guest.Send(Frame(InitFrameType.FilesFailed, [.. U32(28), .. Text("")]));
         Task write = Worker.WriteAsync("/f", new MemoryStream(new byte[64 << 20]), null, Token);

@@ -68,12 +68,12 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
         await using RealGuest guest = await RealGuest.OpenAsync(fixture);
         ExecPlan stubborn = Shell("trap '' TERM; sleep 1000 & sleep 1000 & echo on; wait; wait") with { WallClock = TimeSpan.FromSeconds(0.5), StopGrace = TimeSpan.FromSeconds(0.2) };
         ExecOutcome outcome = await guest.ExecAsync(stubborn);
-        Assert.Equal((TerminationKind.WallClockLimit, "on\n"), (outcome.End.Termination.Kind, Text(outcome.Stdout)));
+        Assert.Equal((TerminationKind.WallClockLimit, "on\n", 0), (outcome.End.Termination.Kind, Text(outcome.Stdout), outcome.End.LeftBehind));
         outcome = await guest.ExecAsync(Shell("trap 'echo bye; exit 3' TERM; echo on; while :; do sleep 0.05; done") with { WallClock = TimeSpan.FromSeconds(0.5), StopGrace = TimeSpan.FromSeconds(30) });
         Assert.Equal((TerminationKind.WallClockLimit, "on\nbye\n"), (outcome.End.Termination.Kind, Text(outcome.Stdout)));
         outcome = await guest.ExecAsync(Shell("(while :; do :; done) & wait") with { CpuTime = TimeSpan.FromSeconds(0.3) });
-        Assert.Equal(TerminationKind.CpuTimeLimit, outcome.End.Termination.Kind);
-        await guest.AssertProcessesAsync(0);
+        Assert.Equal((TerminationKind.CpuTimeLimit, 0), (outcome.End.Termination.Kind, outcome.End.LeftBehind));
+        Assert.Equal(0, await guest.CountProcessesAsync());
         Assert.False(guest.Sandbox.Ended.IsCompleted);
     }
 
@@ -87,7 +87,7 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
             Shell("sleep 1000 & sleep 1000"), cancellation.Cancel, (_, _) => { }, cancellation.Token));
         Assert.Equal(Termination.Exited(0), (await guest.ExecAsync(Command("touch", "/tmp/go"))).End.Termination);
         Assert.Equal("other\n", Text((await other).Stdout));
-        await guest.AssertProcessesAsync(0);
+        Assert.Equal(0, await guest.CountProcessesAsync());
     }
 
     [Fact]
@@ -243,12 +243,13 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
         int before = Descriptors();
         for (int i = 0; i < Commands; i++)
         {
-            Assert.Equal(Termination.Exited(0), (await guest.ExecAsync(Command("true"))).End.Termination);
+            ExecEnd end = (await guest.ExecAsync(Command("true"))).End;
+            Assert.Equal((Termination.Exited(0), 0), (end.Termination, end.LeftBehind));
         }
 
         // Other tests of this process open and close some meanwhile. Each command has six.
         Assert.InRange(Descriptors() - before, -Commands, Commands);
-        await guest.AssertProcessesAsync(0);
+        Assert.Equal(0, await guest.CountProcessesAsync());
 
         static int Descriptors() => Directory.GetFiles("/proc/self/fd").Length;
     }

@@ -1,4 +1,4 @@
-using System.Text;
+using System.Globalization;
 using Boxer.Processes;
 using Boxer.Runtime;
 using Boxer.Runtime.Init;
@@ -48,8 +48,11 @@ internal sealed class RealGuest : IAsyncDisposable
     internal Task<ExecOutcome> ExecAsync(ExecPlan plan) => Sandbox.ExecAsync(plan, () => { }, (_, _) => { }, TestContext.Current.CancellationToken);
 
     /// <summary>Waits until the guest has a number of processes, without PID 1 and the one that counts.</summary>
-    internal Task AssertProcessesAsync(int expected) => Until.IsSoAsync(
-        async () => Encoding.UTF8.GetString((await ExecAsync(Shell("set -- /proc/[0-9]*; echo $(($# - 2))"))).Stdout.Span) == $"{expected}\n", 60);
+    internal Task AssertProcessesAsync(int expected) => Until.IsSoAsync(async () => await CountProcessesAsync() == expected, 60);
+
+    /// <summary>Counts the processes now, without PID 1 and the command that counts.</summary>
+    internal async Task<int> CountProcessesAsync() =>
+        int.Parse((await ExecAsync(Shell("set -- /proc/[0-9]*; echo $(($# - 2))"))).Stdout.Span, CultureInfo.InvariantCulture);
 
     public async ValueTask DisposeAsync()
     {
