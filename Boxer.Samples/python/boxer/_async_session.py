@@ -156,9 +156,9 @@ class AsyncProcess:
 
     async def write(self, data: Union[str, bytes, bytearray, memoryview], *, resume: bool = False) -> None:
         """Writes to the standard input or the terminal; see :meth:`Process.write`."""
-        content = _session_wire.Input(self._paths, data)
+        content = _session_wire.ProcessInput(self._paths, data, resume)
         for call in content:
-            content.accept(await self._client._send(call.resuming(resume)))
+            content.accept(await self._client._send(call))
 
     async def close_stdin(self, *, resume: bool = False) -> None:
         """Closes the standard input, so that the process reads the end of file."""

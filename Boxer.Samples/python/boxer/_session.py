@@ -180,12 +180,12 @@ class Process:
     def write(self, data: Union[str, bytes, bytearray, memoryview], *, resume: bool = False) -> None:
         """
         Writes bytes, or text as UTF-8, to the standard input or the terminal. Waits until the host has passed them on. If the process
-        takes nothing for a minute, raises :class:`BoxerAPIError` with status 409; ``error.raw["written"]`` is the number of bytes that
-        were written.
+        takes less than 32 KiB in a minute and the host can pass nothing on, raises :class:`BoxerAPIError` with status 409, and if the session is
+        paused meanwhile :class:`BoxerSessionPausedError`; ``error.raw["written"]`` is the number of bytes that were written.
         """
-        content = _session_wire.Input(self._paths, data)
+        content = _session_wire.ProcessInput(self._paths, data, resume)
         for call in content:
-            content.accept(self._client._send(call.resuming(resume)))
+            content.accept(self._client._send(call))
 
     def close_stdin(self, *, resume: bool = False) -> None:
         """Closes the standard input, so that the process reads the end of file."""

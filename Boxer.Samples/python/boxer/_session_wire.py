@@ -222,28 +222,32 @@ class ProcessPaths:
         return _wire.Call("POST", f"{self.path}/stdin", {"params": dict(params), "headers": headers, "content": content}, timeout)
 
 
-class Input:
+class ProcessInput:
     """The requests of one write to a process, each with the bytes that it has not taken yet."""
 
-    def __init__(self, paths: ProcessPaths, data: Union[str, bytes, bytearray, memoryview]) -> None:
+    def __init__(self, paths: ProcessPaths, data: Union[str, bytes, bytearray, memoryview], resume: bool) -> None:
         self._paths = paths
         self._content = _wire.content_bytes(data)
+        self._resume = resume
         self._written = 0
 
     def __iter__(self) -> Iterator[_wire.Call]:
         while self._written < len(self._content):
-            yield self._paths.write(self._piece())
+            yield self._paths.write(self._piece()).resuming(self._resume)
 
     def accept(self, response: httpx.Response) -> None:
-        """Takes the response to the last request; raises if the process took nothing, or for other errors."""
-        body = (_wire.json_object(response.content) or {}) if response.status_code == 409 else {}
-        taken = body.get("written")
-        if not isinstance(taken, int):
+        """Takes the response to the last request; raises if the process took nothing, the session is paused, or for other errors."""
+        # A session that is paused later stays so.
+        self._resume = False
+        body = _wire.json_object(response.content) if response.status_code == 409 else None
+        if body is None:
             _wire.check_status(response)
             self._written += len(self._piece())
             return
-        self._written += max(0, min(taken, len(self._piece())))
-        if taken <= 0:
+        taken = body.get("written")
+        taken = max(0, min(taken, len(self._piece()))) if isinstance(taken, int) else 0
+        self._written += taken
+        if taken == 0 or body.get("state") == "paused":
             raise _wire.api_error(409, str(body.get("error", "the process takes no input")), {**body, "written": self._written})
 
     def _piece(self) -> bytes:

@@ -470,6 +470,33 @@ def test_the_rest_of_a_write_is_sent_again_until_the_process_takes_nothing(kind:
 
 
 @both
+def test_a_write_ends_with_a_pause_and_does_not_resume_a_session_that_was_paused_later(kind: str, host: FakeHost) -> None:
+    host.json("POST", f"{PATH}/processes", 201, PROCESS)
+    paused: Any = {"error": "The session is paused.", "state": "paused"}
+    host.queues["POST", f"{PATH}/processes/7/stdin"] = [
+        Answer(status, json.dumps(body).encode(), JSON)
+        for status, body in [
+            (409, {"error": "stalled", "written": 2}),
+            (409, {**paused, "written": 1}),
+            (409, {"error": "stalled", "written": 2}),
+            (409, paused),
+        ]
+    ]
+
+    async def use(box: Any, answers: Answers) -> None:
+        process = await answers(box.start(["sh"]))
+        host.requests.clear()
+        for written in (3, 2):
+            with pytest.raises(BoxerSessionPausedError) as caught:
+                await answers(process.write("abcdef", resume=True))
+            assert caught.value.raw["written"] == written
+
+    with_session(kind, host, use)
+    sent = [(request.body, request.query) for request in host.requests[:4]]
+    assert sent == [(b"abcdef", {"resume": ["true"]}), (b"cdef", {}), (b"abcdef", {"resume": ["true"]}), (b"cdef", {})]
+
+
+@both
 def test_calls_that_the_host_may_answer_late_have_their_own_timeouts(kind: str, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: Dict[str, Any] = {}
     build = _wire.Call.build
