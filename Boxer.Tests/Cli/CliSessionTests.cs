@@ -217,7 +217,7 @@ public sealed class CliSessionTests : IAsyncLifetime
     [Fact]
     public async Task Exec_sends_the_rest_of_its_input_when_the_process_reads_again_or_the_session_is_resumed()
     {
-        _server.Answer($"POST {Process}/stdin", 409, """{"error":"the process took no more of its input for 60 s.","written":2}""")
+        _server.Answer($"POST {Process}/stdin", 409, """{"error":"the process took less than 32 KiB of its input in 60 s.","written":2}""")
             .Answer($"POST {Process}/stdin", 409, """{"error":"The session is paused. Resume it first, or add ?resume=true.","state":"paused"}""")
             .Answer($"POST {Process}/stdin", 409, """{"error":"The session is paused. Resume it first, or add ?resume=true.","state":"paused","written":1}""");
         AnswerProcess();
