@@ -37,7 +37,10 @@ public enum TerminationKind
     /// </summary>
     DiskLimit,
 
-    /// <summary>The command could not be started, or an input file could not be created; <see cref="Termination.Errno"/> has the reason.</summary>
+    /// <summary>
+    /// The command could not be started, or an input file could not be created; <see cref="Termination.Errno"/> has the reason. ETIMEDOUT (110): a command of a
+    /// session did not start within 10 s and was killed; it may have run for a moment.
+    /// </summary>
     NotStarted,
 
     /// <summary>

@@ -21,7 +21,7 @@ internal static class ProcessInputEndpoint
         .Describe("writeInput", ProcessesEndpoint.Tag, "Writes the body to the standard input or the terminal of a process, as fast as it reads. Requests take turns.")
         .WithDescription(
             "If input waits and the process takes less than 32 KiB in 60 s, or the whole request takes longer than an upload may, the status is 409 and written is the number of bytes that "
-            + "were written: send the rest again. So it is, with state, if the session is paused meanwhile. A body that arrives too slowly is refused with 400, also with written.")
+            + "were written: send the rest again. It is also 409, with the state paused, if the session is paused meanwhile. A body that arrives too slowly is refused with 400, also with written.")
         .Accepts<IFormFile>("application/octet-stream", "*/*")
         .Produces<PidBody>()
         .ProducesSessionErrors(400, 409, 413, 429);
@@ -83,6 +83,12 @@ internal static class ProcessInputEndpoint
             }
             catch (OperationCanceledException) when (!_stop.IsCancellationRequested && _any.IsCancellationRequested)
             {
+                if (_session.State == SandboxSessionState.Paused)
+                {
+                    // The process could take nothing.
+                    throw Fault(StatusCodes.Status409Conflict, ErrorResponses.PausedSession, SessionNames.Of(SandboxSessionState.Paused));
+                }
+
                 string reason = _stalled.IsCancellationRequested
                     ? string.Create(CultureInfo.InvariantCulture, $"the process took less than 32 KiB of its input in {Patience.TotalSeconds:0} s.")
                     : string.Create(CultureInfo.InvariantCulture, $"the body could not be written within {_most.TotalSeconds:0} s.");

@@ -50,7 +50,7 @@ internal sealed partial class SessionLife
         }
     }
 
-    /// <summary>Starts the clocks again. The sandbox is thawed if something in it goes on; otherwise by the next call.</summary>
+    /// <summary>Starts the clocks again. The sandbox is thawed, unless it has been idle for long enough to be frozen.</summary>
     /// <exception cref="SandboxSessionEndedException">The session has ended.</exception>
     internal void Resume()
     {
@@ -68,7 +68,7 @@ internal sealed partial class SessionLife
     private void EndPause(Func<Pause, bool> isOver)
     {
         Pause pause;
-        bool isBusy;
+        bool mayStayFrozen;
         lock (_lock)
         {
             if (_end is not null || _pause is null || !isOver(_pause))
@@ -87,13 +87,17 @@ internal sealed partial class SessionLife
                 _clock.UndoPause();
             }
 
-            isBusy = !_clock.IsIdle;
+            mayStayFrozen = _clock.MayFreeze;
             SetTimer();
         }
 
-        if (isBusy)
+        if (!mayStayFrozen && TryThaw(out _))
         {
-            TryThaw(out _);
+            lock (_lock)
+            {
+                // An idle one is to be frozen later.
+                SetTimer();
+            }
         }
 
         pause.Resumed.TrySetResult();

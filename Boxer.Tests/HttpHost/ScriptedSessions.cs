@@ -64,6 +64,9 @@ internal sealed class ScriptedSession(string? fairnessKey) : IOwnedSandboxSessio
     /// <summary>Completes when a pause need not wait any longer; completed by default.</summary>
     public Task CallsEnded { get; set; } = Task.CompletedTask;
 
+    /// <summary>Number of pauses that have begun.</summary>
+    public int Pauses { get; private set; }
+
     /// <summary>The network of the session; null if it cannot be read.</summary>
     public NetworkReport? Network { get; set; } = NetworkReport.None;
 
@@ -187,6 +190,7 @@ internal sealed class ScriptedSession(string? fairnessKey) : IOwnedSandboxSessio
 
     public async Task PauseAsync(CancellationToken cancellationToken = default)
     {
+        Pauses++;
         await CallsEnded.WaitAsync(cancellationToken);
         IsPaused = true;
     }

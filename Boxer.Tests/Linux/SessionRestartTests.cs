@@ -34,7 +34,7 @@ public sealed class SessionRestartTests(PythonImage image, SharedRunner shared)
                 Assert.Equal(0, await host.StopAsync());
 
                 // Streams say so before they end.
-                Assert.Equal(("error", 503), await HttpSession.ReadEventsAsync(process) is [.., var last] ? (last.Name, (int?)last.Data["status"]) : default);
+                Assert.Equal(("error", 410), await HttpSession.ReadEventsAsync(process) is [.., var last] ? (last.Name, (int?)last.Data["status"]) : default);
                 Assert.Equal(("end", 503), await HttpSession.ReadEventsAsync(exec) is [.., var end] ? (end.Name, (int?)end.Data["status"]) : default);
             }
             else

@@ -74,6 +74,13 @@ internal sealed class CommandWatch : IDisposable
 
         SessionItemEvent? end = await _process.Ended.ConfigureAwait(false);
         await starting.ConfigureAwait(false);
+        if (_isLate && end is SessionProcessEnded { ExitCode: not null })
+        {
+            // It started at the last moment, and ended before PID 1 read the kill.
+            onStarted();
+            return (null, end);
+        }
+
         if (_isLate)
         {
             return (end is null ? TerminationKind.SandboxDied : TerminationKind.NotStarted, end);

@@ -244,11 +244,14 @@ class ProcessInput:
             _wire.check_status(response)
             self._written += len(self._piece())
             return
-        taken = body.get("written")
-        taken = max(0, min(taken, len(self._piece()))) if isinstance(taken, int) else 0
-        self._written += taken
-        if taken == 0 or body.get("state") == "paused":
-            raise _wire.api_error(409, str(body.get("error", "the process takes no input")), {**body, "written": self._written})
+        taken, is_paused = body.get("written"), body.get("state") == "paused"
+        if isinstance(taken, int):
+            taken = max(0, min(taken, len(self._piece())))
+            self._written += taken
+        if isinstance(taken, int) or is_paused:
+            body = {**body, "written": self._written}
+        if not taken or is_paused:
+            raise _wire.api_error(409, str(body.get("error", "the process takes no input")), body)
 
     def _piece(self) -> bytes:
         return self._content[self._written : self._written + WRITE_BYTES]

@@ -73,6 +73,24 @@ public sealed class SessionPauseTests
     }
 
     [Fact]
+    public async Task A_resumed_session_is_awake_until_it_may_be_frozen()
+    {
+        await using var never = new OpenSession(request => request with { FreezeAfter = null });
+        await never.Session.PauseAsync(Cancel);
+        await never.Session.ResumeAsync(Cancel);
+        Assert.False(never.Sandbox.IsFrozen);
+        never.Time.Advance(TimeSpan.FromMinutes(2));
+        Assert.False(never.Sandbox.IsFrozen);
+
+        await using var later = new OpenSession(request => request with { FreezeAfter = TimeSpan.FromMinutes(1) });
+        await later.Session.PauseAsync(Cancel);
+        await later.Session.ResumeAsync(Cancel);
+        Assert.False(later.Sandbox.IsFrozen);
+        later.Time.Advance(TimeSpan.FromMinutes(1));
+        await Until.IsSoAsync(() => later.Sandbox.IsFrozen, 30);
+    }
+
+    [Fact]
     public async Task PauseAsync_lets_calls_in_progress_end_and_rejects_new_ones()
     {
         await using var open = new OpenSession();

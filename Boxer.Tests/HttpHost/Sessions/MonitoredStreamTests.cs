@@ -94,8 +94,8 @@ public sealed class MonitoredStreamTests
     {
         Pipe fromClient = new(), toClient = new();
         await using MonitoredStream stream = new(new BothWays(fromClient.Reader.AsStream(), toClient.Writer.AsStream()), _time);
-        using WebSocket socket = WebSocket.CreateFromStream(stream, new WebSocketCreationOptions { IsServer = true, KeepAliveInterval = TimeSpan.FromMilliseconds(1) });
         _time.Advance(Hour);
+        using WebSocket socket = WebSocket.CreateFromStream(stream, new WebSocketCreationOptions { IsServer = true, KeepAliveInterval = TimeSpan.FromMilliseconds(1) });
 
         // The second is sent after the first was counted.
         Assert.Equal([0x8A, 0, 0x8A, 0], await ReadAsync(toClient, 4));

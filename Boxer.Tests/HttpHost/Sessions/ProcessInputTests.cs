@@ -158,6 +158,25 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         Assert.Equal(("firstsecond", false), (Encoding.ASCII.GetString(input.Bytes), input.IsClosed));
     }
 
+    [Fact]
+    public async Task A_process_that_takes_nothing_because_its_session_is_paused_is_not_blamed()
+    {
+        FakeTimeProvider time = new();
+        await using HostFixture host = await StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
+        (string path, ScriptedSession session) = await ProcessTests.OpenAsync(host);
+        ScriptedInput input = (await ProcessTests.StartProcessAsync(host, path)).Written;
+        using RawClient client = await BeginAsync(host, path, input);
+        input.Ready = new TaskCompletionSource().Task;
+        await client.SendAsync("6\r\nsecond\r\n0\r\n\r\n");
+        await Until.IsSoAsync(() => input.Writes == 2, seconds: 30);
+        await session.PauseAsync(Cancel);
+
+        string answer = await AnswerOf(client, time, TimeSpan.FromSeconds(10));
+
+        Assert.StartsWith("HTTP/1.1 409 ", answer, StringComparison.Ordinal);
+        Assert.Contains("""send the rest again.","state":"paused","written":5}""", answer, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]

@@ -109,6 +109,21 @@ public sealed class KeptSandboxTests
     }
 
     [Fact]
+    public async Task ExecAsync_of_a_command_that_starts_at_the_last_moment_and_ends_has_its_end()
+    {
+        var time = new FakeTimeProvider();
+        await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
+        bool isReported = false;
+        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("slow"), () => isReported = true, (_, _) => { }, Cancel);
+        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
+        await AdvanceUntilAsync(time, guest.ReadAsync(InitFrameType.ProcessSignal));
+        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
+        await EndAsync(guest, exec.Id);
+        Assert.Equal(Termination.Exited(0), (await running).End.Termination);
+        Assert.True(isReported);
+    }
+
+    [Fact]
     public async Task ExecAsync_kills_only_the_command_at_its_output_limit()
     {
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync();
