@@ -151,7 +151,10 @@ public interface ISandboxSession
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>
     Task PauseAsync(CancellationToken cancellationToken = default);
 
-    /// <summary>Thaws a paused session and starts its clocks where they stopped. Resuming a session that is not paused changes nothing.</summary>
+    /// <summary>
+    /// Starts the clocks of a paused session where they stopped, and thaws it unless it had been idle for <see cref="SandboxSessionRequest.FreezeAfter"/>. Resuming
+    /// a session that is not paused changes nothing.
+    /// </summary>
     /// <param name="cancellationToken">Cancels the resumption before it takes effect.</param>
     /// <exception cref="SandboxSessionEndedException">The session ended.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="cancellationToken"/> was cancelled.</exception>

@@ -145,7 +145,7 @@ internal sealed class SessionFreezer(string id, IKeptSandbox sandbox, TimeProvid
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            // The next call tries again, and ends the session if that fails.
+            // The next thaw tries again, and ends the session if that fails.
         }
     }
 

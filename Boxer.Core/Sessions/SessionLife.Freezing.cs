@@ -60,6 +60,11 @@ internal sealed partial class SessionLife
         }
 
         EndPause(_ => true);
+        lock (_lock)
+        {
+            // A sandbox that cannot be thawed.
+            ThrowIfEnded();
+        }
     }
 
     // Another caller may have paused the session before or since.
@@ -147,6 +152,7 @@ internal sealed partial class SessionLife
         lock (_lock)
         {
             pause.HasTakenEffect = true;
+            _mayRetryFreeze = true;
         }
 
         BackgroundChanged?.Invoke();

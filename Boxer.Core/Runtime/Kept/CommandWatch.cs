@@ -59,7 +59,7 @@ internal sealed class CommandWatch : IDisposable
     /// <returns>The limit for which it was stopped, <see cref="TerminationKind.WallClockLimit"/> for a cancellation; its last report.</returns>
     internal async Task<(TerminationKind? Stopped, SessionItemEvent? End)> FollowAsync(Action onStarted)
     {
-        Task starting = ReportStartAsync(onStarted);
+        Task<bool> starting = ReportStartAsync(onStarted);
         TerminationKind? stopped = await Reasons.WaitAsync(_process.Ended).ConfigureAwait(false);
         if (stopped == TerminationKind.WallClockLimit && _plan.StopGrace > TimeSpan.Zero && HasStarted)
         {
@@ -73,20 +73,25 @@ internal sealed class CommandWatch : IDisposable
         }
 
         SessionItemEvent? end = await _process.Ended.ConfigureAwait(false);
-        await starting.ConfigureAwait(false);
-        if (_isLate && end is SessionProcessEnded { ExitCode: not null })
+        bool isReported = await starting.ConfigureAwait(false);
+        if (!_isLate)
         {
-            // It started at the last moment, and ended before PID 1 read the kill.
-            onStarted();
-            return (null, end);
+            return (stopped ?? FindCpuLimit(end), end);
         }
 
-        if (_isLate)
+        // It can start at the last moment, and end by itself before PID 1 reads the kill.
+        bool isKilled = end is not SessionProcessEnded { Signal: not Signal.SIGKILL };
+        if (isKilled && !isReported)
         {
             return (end is null ? TerminationKind.SandboxDied : TerminationKind.NotStarted, end);
         }
 
-        return (stopped ?? FindCpuLimit(end), end);
+        if (!isReported)
+        {
+            onStarted();
+        }
+
+        return (isKilled ? stopped : FindCpuLimit(end), end);
     }
 
     /// <inheritdoc/>
@@ -98,13 +103,17 @@ internal sealed class CommandWatch : IDisposable
         _clock.Dispose();
     }
 
-    private async Task ReportStartAsync(Action onStarted)
+    /// <returns>Whether it reported the start.</returns>
+    private async Task<bool> ReportStartAsync(Action onStarted)
     {
-        if (await _process.Started.ConfigureAwait(false) is SessionProcessStarted && !_isLate)
+        if (await _process.Started.ConfigureAwait(false) is not SessionProcessStarted || _isLate)
         {
-            _clock.Restart(_plan.WallClock);
-            onStarted();
+            return false;
         }
+
+        _clock.Restart(_plan.WallClock);
+        onStarted();
+        return true;
     }
 
     /// <summary>Sends the stop signal and waits for the grace.</summary>

@@ -250,7 +250,7 @@ class ProcessInput:
             self._written += taken
         if isinstance(taken, int) or is_paused:
             body = {**body, "written": self._written}
-        if not taken or is_paused:
+        if not isinstance(taken, int) or taken == 0 or is_paused:
             raise _wire.api_error(409, str(body.get("error", "the process takes no input")), body)
 
     def _piece(self) -> bytes:
