@@ -11,7 +11,7 @@ internal static class SessionBenchmark
 {
     private const int OutputBytes = 100_000_000;
 
-    // Gives the pool time to boot a sandbox.
+    // Gives the pool time to boot a sandbox, and a sandbox time to clean up after the command before.
     private static readonly TimeSpan Rest = TimeSpan.FromMilliseconds(250);
 
     internal static async Task RunAsync(Bench bench)
@@ -35,6 +35,7 @@ internal static class SessionBenchmark
         {
             Tables.Print($"{workload.Name} in one sandbox, {bench.Rounds} rounds", await Interleaved.RunAsync(
                 bench.Rounds,
+                Rest,
                 [
                     Case.Peer("runsc exec in the sandbox of the session", () => BareRunsc.ExecAsync(directory, workload)),
                     new Case("exec in the session", async _ => workload.Check((await session.ExecAsync(workload.Command[0], workload.Command.Skip(1)).ConfigureAwait(false)).StandardOutput)),

@@ -54,7 +54,9 @@ public sealed class SessionFaultTests(PythonImage image)
             await Until.IsSoAsync(() => OwnTraces.FindProcess(sandbox, kind) is { } found && Signal.kill(found, Signal.SIGKILL) == 0, 60);
             if (state == "paused")
             {
-                await session.ResumeAsync(Cancel);
+                // It thaws the sandbox, and can see that it has died.
+                Exception? fault = await Record.ExceptionAsync(() => session.ResumeAsync(Cancel));
+                Assert.True(fault is null or SandboxSessionEndedException { End: SandboxSessionEnd.SandboxDied }, $"{kind} {state}: {fault}");
             }
 
             // Linux kills a frozen process when it is thawed, which a call does.
