@@ -86,7 +86,7 @@ internal static class ProcessInputEndpoint
                 if (_session.State == SandboxSessionState.Paused)
                 {
                     // The process could take nothing.
-                    throw Fault(StatusCodes.Status409Conflict, ErrorResponses.PausedSession, SessionNames.Of(SandboxSessionState.Paused));
+                    throw PausedFault();
                 }
 
                 string reason = _stalled.IsCancellationRequested
@@ -97,7 +97,7 @@ internal static class ProcessInputEndpoint
             catch (SandboxSessionPausedException)
             {
                 // A pause does not wait for input, and takes effect between two pieces.
-                throw Fault(StatusCodes.Status409Conflict, ErrorResponses.PausedSession, SessionNames.Of(SandboxSessionState.Paused));
+                throw PausedFault();
             }
             catch (HttpFaultException fault) when (fault.Status == StatusCodes.Status400BadRequest)
             {
@@ -144,6 +144,9 @@ internal static class ProcessInputEndpoint
                     : new HttpFaultException(StatusCodes.Status409Conflict, "the standard input of the process is closed.");
             }
         }
+
+        private HttpFaultException PausedFault() =>
+            Fault(StatusCodes.Status409Conflict, ErrorResponses.PausedSession, SessionNames.Of(SandboxSessionState.Paused));
 
         private HttpFaultException Fault(int status, string reason, string? state = null) => new(
             status, string.Create(CultureInfo.InvariantCulture, $"{reason} {_written} bytes of the body were written; send the rest again."))

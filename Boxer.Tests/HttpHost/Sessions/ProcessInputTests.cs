@@ -122,10 +122,7 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         await using HostFixture host = await StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
         (string path, ScriptedSession session) = await ProcessTests.OpenAsync(host);
         ScriptedInput input = (await ProcessTests.StartProcessAsync(host, path)).Written;
-        using RawClient client = await BeginAsync(host, path, input);
-        input.Ready = new TaskCompletionSource().Task;
-        await client.SendAsync("6\r\nsecond\r\n0\r\n\r\n");
-        await Until.IsSoAsync(() => input.Writes == 2, seconds: 30);
+        using RawClient client = await BeginAndBlockAsync(host, path, input);
 
         string answer = await AnswerOf(client, time, TimeSpan.FromSeconds(10));
 
@@ -165,10 +162,7 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         await using HostFixture host = await StartAsync(configureServices: services => services.AddSingleton<TimeProvider>(time));
         (string path, ScriptedSession session) = await ProcessTests.OpenAsync(host);
         ScriptedInput input = (await ProcessTests.StartProcessAsync(host, path)).Written;
-        using RawClient client = await BeginAsync(host, path, input);
-        input.Ready = new TaskCompletionSource().Task;
-        await client.SendAsync("6\r\nsecond\r\n0\r\n\r\n");
-        await Until.IsSoAsync(() => input.Writes == 2, seconds: 30);
+        using RawClient client = await BeginAndBlockAsync(host, path, input);
         await session.PauseAsync(Cancel);
 
         string answer = await AnswerOf(client, time, TimeSpan.FromSeconds(10));
@@ -227,6 +221,16 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         RawClient client = await RawClient.ConnectAsync(host.Address);
         await client.SendAsync($"POST {path}/processes/1/stdin?end=true HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
         await Until.IsSoAsync(() => input.Bytes.Length == 5, seconds: 30);
+        return client;
+    }
+
+    /// <summary>Begins a request whose first five bytes the process has taken, and whose next ones wait for it.</summary>
+    private static async Task<RawClient> BeginAndBlockAsync(HostFixture host, string path, ScriptedInput input)
+    {
+        RawClient client = await BeginAsync(host, path, input);
+        input.Ready = new TaskCompletionSource().Task;
+        await client.SendAsync("6\r\nsecond\r\n0\r\n\r\n");
+        await Until.IsSoAsync(() => input.Writes == 2, seconds: 30);
         return client;
     }
 
