@@ -395,7 +395,7 @@ public abstract class SessionTests(ContractHost contract) : ContractTests(contra
         Task<Answer> exec = host.SendJsonAsync("POST", $"/sessions/{id}/exec", """{"cmd": ["a"]}""");
         Task<Answer> stream = host.SendJsonAsync("POST", $"/sessions/{id}/exec/stream", """{"cmd": ["a"]}""");
         Task<Answer> events = host.GetAsync($"/sessions/{id}/processes/1/events");
-        await Until.IsSoAsync(() => session.Commands.Count == 3, seconds: 30);
+        await Until.IsSoAsync(() => session.Commands.Count == 3 && session.Started[0].Readers == 1, seconds: 30);
         await started.Task.WaitAsync(TimeSpan.FromSeconds(30), Cancel);
 
         Answer deleted = await host.SendAsync("DELETE", $"/sessions/{id}");
