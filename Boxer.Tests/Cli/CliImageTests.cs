@@ -14,6 +14,7 @@ namespace Boxer.Tests.Cli;
 public sealed class CliImageTests : IDisposable
 {
     private const int LargeFiles = 400;
+    private const int MostAttempts = 40;
     private readonly ScratchDirectory _scratch = new();
     private readonly ScriptedRegistry _registry = new();
 
@@ -166,19 +167,21 @@ public sealed class CliImageTests : IDisposable
         string[] launcher = what == "flatten" ? ["setpriv", "--bounding-set=-sys_admin"] : [];
         bool IsUnderWay() => Making().Count(directory => Directory.EnumerateDirectories(directory, "layer*").Any()) >= (what == "flatten" ? 1 : 2);
         int killed = 0;
-        for (int i = 0; i < 6; i++)
+
+        // On a busy machine the process may end first, so that there are more attempts.
+        for (int i = 0; i < 6 || (killed == 0 && i < MostAttempts); i++)
         {
             foreach (string kind in (string[])["references", "layers", "roots", "blobs"])
             {
                 TreeRemover.Remove(_scratch["home/" + kind]);
             }
 
-            killed += await KillAsync([.. launcher, .. CommandOf("pull", "test.example/a")], IsUnderWay, i * 15) ? 1 : 0;
+            killed += await KillAsync([.. launcher, .. CommandOf("pull", "test.example/a")], IsUnderWay, (i % 6) * 15) ? 1 : 0;
             AssertWhole(LargeFiles);
             AssertRootsWhole();
         }
 
-        Assert.InRange(killed, 1, 6);
+        Assert.InRange(killed, 1, MostAttempts);
         await HostProgram.RunAsync("sh", ["-ec", "exec \"$@\" 2>&1", "sh", .. launcher, .. CommandOf("pull", "test.example/a")]);
         await AssertNothingIsLeftAsync(what == "flatten" ? ImageRootKind.Flattened : ImageRootKind.Overlay);
     }
@@ -190,15 +193,15 @@ public sealed class CliImageTests : IDisposable
     {
         AddLargeImage();
         int killed = 0;
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < 4 || (killed == 0 && i < MostAttempts); i++)
         {
             CliResult pulled = await CliProcess.RunAsync(["pull", "test.example/a", .. Common]);
             Assert.Equal((0, ""), (pulled.ExitCode, pulled.Stderr));
-            killed += await KillAsync(CommandOf(command, argument), () => Making().Length > 0 || !Directory.EnumerateFiles(_scratch["home/references"]).Any(), i * 5) ? 1 : 0;
+            killed += await KillAsync(CommandOf(command, argument), () => Making().Length > 0 || !Directory.EnumerateFiles(_scratch["home/references"]).Any(), (i % 4) * 5) ? 1 : 0;
             AssertWhole(LargeFiles);
         }
 
-        Assert.InRange(killed, 1, 4);
+        Assert.InRange(killed, 1, MostAttempts);
         CliResult again = await CliProcess.RunAsync(["pull", "test.example/a", .. Common]);
         Assert.Equal((0, ""), (again.ExitCode, again.Stderr));
         await AssertNothingIsLeftAsync(null);

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Text;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Boxer.Tests.HttpHost;
 
@@ -40,6 +41,28 @@ internal sealed class RawClient : IDisposable
         }
 
         return Encoding.UTF8.GetString(all.ToArray());
+    }
+
+    /// <summary>
+    /// Reads until the server closes or resets the connection, and meanwhile advances its clock. The server has more time for each step than for the one
+    /// before: on a busy machine, what it does late must not look like a slow client.
+    /// </summary>
+    /// <param name="time">The clock.</param>
+    /// <param name="step">The time of a step.</param>
+    public async Task<string> ReadToEndAsync(FakeTimeProvider time, TimeSpan step)
+    {
+        const int Steps = 20;
+        TimeSpan pause = TimeSpan.FromMilliseconds(50);
+        Task<string> answer = ReadToEndAsync();
+        for (int i = 0; i < Steps && !answer.IsCompleted; i++)
+        {
+            time.Advance(step);
+            await Task.WhenAny(answer, Task.Delay(pause, TimeProvider.System, TestContext.Current.CancellationToken));
+            pause = TimeSpan.FromTicks(Math.Min(2 * pause.Ticks, TimeSpan.FromSeconds(5).Ticks));
+        }
+
+        Assert.True(answer.IsCompleted, "There is no answer.");
+        return await answer;
     }
 
     /// <summary>Reads the first line of the response.</summary>

@@ -180,12 +180,7 @@ public abstract class RunStreamTests(ContractHost contract) : ContractTests(cont
         }
 
         await ended.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
-        for (int i = 0; i < 500 && (await host.DownloadAsync("a")).Status == 200; i++)
-        {
-            await Task.Delay(TimeSpan.FromMilliseconds(10), TimeProvider.System, TestContext.Current.CancellationToken);
-        }
-
-        Assert.Equal(404, (await host.DownloadAsync("a")).Status);
+        await Until.IsSoAsync(async () => (await host.DownloadAsync("a")).Status == 404, seconds: 60);
     }
 
     private static SandboxDataReceived Out(string text) => new(SandboxStream.StandardOutput, Encoding.UTF8.GetBytes(text));

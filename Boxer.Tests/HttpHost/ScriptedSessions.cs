@@ -448,6 +448,9 @@ internal sealed class ScriptedConnection : SandboxConnection
 
     public bool IsDisposed { get; private set; }
 
+    /// <summary>Whether a write of the host waits until bytes are read here.</summary>
+    public bool IsFull { get; private set; }
+
     /// <summary>Sends bytes to the host.</summary>
     public Task SendAsync(byte[] bytes) => _toHost.Writer.WriteAsync(bytes).AsTask();
 
@@ -456,7 +459,13 @@ internal sealed class ScriptedConnection : SandboxConnection
 
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => _reader.ReadAsync(buffer, cancellationToken);
 
-    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) => _writer.WriteAsync(buffer, cancellationToken);
+    public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        ValueTask write = _writer.WriteAsync(buffer, cancellationToken);
+        IsFull = !write.IsCompleted;
+        await write;
+        IsFull = false;
+    }
 
     public override ValueTask CloseWriteAsync(CancellationToken cancellationToken = default) => _toSandbox.Writer.CompleteAsync();
 

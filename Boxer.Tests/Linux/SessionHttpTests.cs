@@ -71,7 +71,7 @@ public sealed class SessionHttpTests(SharedHost shared) : IClassFixture<SharedHo
         (int status, JsonNode answer) = await SendAsync("POST", _session + "/exec", Shell("sleep 1000 & echo done"));
 
         Assert.Equal((200, "done\n", 1), (status, (string?)answer["stdout"], (int?)answer["left_behind"]));
-        Assert.Equal((200, "alive\n"), await ExecAsync("for p in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$p 2>/dev/null; echo; done | grep -q '^sleep 1000' && echo alive"));
+        Assert.Equal((200, "alive\n"), await ExecAsync("until for p in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$p 2>/dev/null; echo; done | grep -q '^sleep 1000'; do sleep 0.1; done; echo alive"));
     }
 
     [Fact]
@@ -85,7 +85,7 @@ public sealed class SessionHttpTests(SharedHost shared) : IClassFixture<SharedHo
     public async Task A_limit_of_a_command_ends_the_command_and_not_the_session()
     {
         JsonObject command = Shell("echo before; sleep 1000");
-        command["limits"] = new JsonObject { ["wall_clock_secs"] = 1 };
+        command["limits"] = new JsonObject { ["wall_clock_secs"] = 3 };
 
         (int status, JsonNode answer) = await SendAsync("POST", _session + "/exec", command);
 

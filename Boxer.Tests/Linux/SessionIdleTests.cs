@@ -27,7 +27,7 @@ public sealed class SessionIdleTests(SharedRunner shared)
 
         Task<IOwnedSandboxSession> OpenAsync(Action<SandboxSessionRequest> change) => this.OpenAsync(request =>
         {
-            request.IdleTimeout = TimeSpan.FromSeconds(1);
+            request.IdleTimeout = TimeSpan.FromSeconds(3);
             change(request);
         });
     }

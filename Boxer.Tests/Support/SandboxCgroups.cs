@@ -11,11 +11,23 @@ internal static class SandboxCgroups
 
     /// <summary>Whether one sandbox is frozen.</summary>
     /// <param name="sandbox">An entry of <see cref="OwnTraces.Sandboxes"/>.</param>
-    internal static bool IsFrozen(string sandbox)
+    internal static bool IsFrozen(string sandbox) => FindFreezers(sandbox).Any(file => Read(file) is "FROZEN" or "1");
+
+    /// <summary>Describes what one sandbox has left, for messages: whether it is frozen, and its processes with their states (proc_pid_stat(5)).</summary>
+    /// <param name="sandbox">An entry of <see cref="OwnTraces.Sandboxes"/>.</param>
+    internal static IEnumerable<string> Describe(string sandbox) => FindFreezers(sandbox).SelectMany(file =>
     {
-        string? name = Path.GetFileName(Path.GetDirectoryName(sandbox));
-        return Find("freezer.state", "cgroup.freeze").Any(file => Path.GetFileName(Path.GetDirectoryName(file)) == name && Read(file) is "FROZEN" or "1");
-    }
+        try
+        {
+            IEnumerable<string> processes = File.ReadAllLines(Path.Join(Path.GetDirectoryName(file), "cgroup.procs")).Select(process => $"/proc/{process}/stat").Where(File.Exists).Select(Read);
+            return (string[])[$"{file}: {Read(file)}", .. processes.Select(stat => stat[..(stat.LastIndexOf(')') + 3)])];
+        }
+        catch (IOException exception)
+        {
+            // It has ended meanwhile.
+            return [exception.Message];
+        }
+    });
 
     /// <summary>Processor time that all sandboxes together have used.</summary>
     internal static TimeSpan ProcessorTime() =>
@@ -29,6 +41,12 @@ internal static class SandboxCgroups
         .. Find("memory.stat", "memory.stat").Select(file => Read(file).Split('\n').Select(line => line.Split(' '))
             .Where(line => (file.Contains("/memory/", StringComparison.Ordinal) ? (string[])["total_rss", "total_shmem"] : ["anon", "shmem"]).Contains(line[0])).Sum(line => long.Parse(line[1], CultureInfo.InvariantCulture))),
     ];
+
+    private static IEnumerable<string> FindFreezers(string sandbox)
+    {
+        string? name = Path.GetFileName(Path.GetDirectoryName(sandbox));
+        return Find("freezer.state", "cgroup.freeze").Where(file => Path.GetFileName(Path.GetDirectoryName(file)) == name);
+    }
 
     // The cgroup of a sandbox is named after its directory in /run/boxer. A hybrid machine has an empty second hierarchy.
     private static List<string> Find(string v1, string v2)

@@ -9,8 +9,10 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
 {
     private readonly Lock _lock = new();
     private readonly TaskCompletionSource<KeptSandboxEnd> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly List<FakeExec> _execs = [];
+    private readonly List<FakeGuestProcess> _processes = [];
     private int _ids;
-    private bool _isDead;
+    private KeptSandboxEnd? _death;
 
     public Task<KeptSandboxEnd> Ended => _ended.Task;
 
@@ -42,9 +44,9 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
 
     public int UsageReads { get; private set; }
 
-    public List<FakeExec> Execs { get; } = [];
+    public IReadOnlyList<FakeExec> Execs => Copy(_execs);
 
-    public List<FakeGuestProcess> Processes { get; } = [];
+    public IReadOnlyList<FakeGuestProcess> Processes => Copy(_processes);
 
     public List<FakeFileWorker> Workers { get; } = [];
 
@@ -63,11 +65,7 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
     {
         Enter();
         var exec = new FakeExec(plan, onOutput);
-        lock (_lock)
-        {
-            Execs.Add(exec);
-        }
-
+        Begin(_execs, exec);
         onStarted();
         using CancellationTokenRegistration cancel = cancellationToken.Register(() => exec.Done.TrySetCanceled(cancellationToken));
         using CancellationTokenRegistration disk = plan.DiskFull.Register(() => exec.End(Termination.Limit(TerminationKind.DiskLimit)));
@@ -77,8 +75,8 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
     public Task<IGuestProcess> StartAsync(ExecPlan plan, CancellationToken cancellationToken)
     {
         Enter();
-        var process = new FakeGuestProcess(++_ids, plan);
-        Processes.Add(process);
+        var process = new FakeGuestProcess(Interlocked.Increment(ref _ids), plan);
+        Begin(_processes, process);
         if (StartEnds is not null)
         {
             process.End(StartEnds);
@@ -158,24 +156,20 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
 
     public void Die(KeptSandboxEnd end)
     {
-        lock (_lock)
-        {
-            if (_isDead)
-            {
-                return;
-            }
-
-            _isDead = true;
-        }
-
         TerminationKind kind = end == KeptSandboxEnd.MemoryLimit ? TerminationKind.MemoryLimit : TerminationKind.SandboxDied;
         Termination termination = kind == TerminationKind.MemoryLimit ? Termination.Limit(kind) : Termination.SandboxDied();
         lock (_lock)
         {
-            Execs.ForEach(exec => exec.End(termination));
+            if (_death is not null)
+            {
+                return;
+            }
+
+            _death = end;
+            _execs.ForEach(exec => exec.End(termination));
+            _processes.ForEach(process => process.End(termination));
         }
 
-        Processes.ForEach(process => process.End(termination));
         _ended.TrySetResult(end);
     }
 
@@ -184,6 +178,28 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
         IsDisposed = true;
         Kill();
         await DisposalBlocks;
+    }
+
+    // Nothing begins after the death, whose end nobody would tell.
+    private void Begin<T>(List<T> begun, T item)
+    {
+        lock (_lock)
+        {
+            if (_death is { } end)
+            {
+                throw new KeptSandboxEndedException(end);
+            }
+
+            begun.Add(item);
+        }
+    }
+
+    private T[] Copy<T>(List<T> begun)
+    {
+        lock (_lock)
+        {
+            return [.. begun];
+        }
     }
 
     private void Enter()

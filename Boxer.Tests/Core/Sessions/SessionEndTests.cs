@@ -21,7 +21,7 @@ public sealed class SessionEndTests
         Assert.Equal((SandboxSessionEnd.Lifetime, open.Session.Id, false), (fault.End, fault.SessionId, fault.IsRetrySafe));
         fault = await Assert.ThrowsAsync<SandboxSessionEndedException>(open.CallAsync);
         Assert.Equal((SandboxSessionEnd.Lifetime, true), (fault.End, fault.IsRetrySafe));
-        Assert.True(open.Sandbox.IsKilled);
+        await Until.IsSoAsync(() => open.Sandbox.IsKilled, 60);
     }
 
     [Fact]

@@ -157,11 +157,13 @@ public sealed class SessionFilesTests
 
         // A worker that ended alone is no end of the session.
         Task<SandboxFileInfo?> alone = open.Session.Files.StatAsync("x", Cancel);
-        while (!alone.IsCompleted)
-        {
-            open.Time.Advance(TimeSpan.FromMilliseconds(100));
-            await Task.Yield();
-        }
+        await Until.IsSoAsync(
+            () =>
+            {
+                open.Time.Advance(TimeSpan.FromMilliseconds(100));
+                return alone.IsCompleted;
+            },
+            60);
 
         await Assert.ThrowsAsync<SandboxRuntimeException>(() => alone);
         Assert.Null(open.Session.End);

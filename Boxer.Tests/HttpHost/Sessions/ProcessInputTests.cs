@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json.Nodes;
+using Boxer.AspNetCore.Sessions;
 using Boxer.Tests.Support;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
@@ -124,7 +125,7 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         ScriptedInput input = (await ProcessTests.StartProcessAsync(host, path)).Written;
         using RawClient client = await BeginAndBlockAsync(host, path, input);
 
-        string answer = await AnswerOf(client, time, TimeSpan.FromSeconds(10));
+        string answer = await client.ReadToEndAsync(time, ProcessInputEndpoint.Patience);
 
         Assert.StartsWith("HTTP/1.1 409 ", answer, StringComparison.Ordinal);
         Assert.Contains("""{"error":"the process took less than 32 KiB of its input in 60 s. 5 bytes of the body were written; send the rest again.","written":5}""", answer, StringComparison.Ordinal);
@@ -165,7 +166,7 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         using RawClient client = await BeginAndBlockAsync(host, path, input);
         await session.PauseAsync(Cancel);
 
-        string answer = await AnswerOf(client, time, TimeSpan.FromSeconds(10));
+        string answer = await client.ReadToEndAsync(time, ProcessInputEndpoint.Patience);
 
         Assert.StartsWith("HTTP/1.1 409 ", answer, StringComparison.Ordinal);
         Assert.Contains("""send the rest again.","state":"paused","written":5}""", answer, StringComparison.Ordinal);
@@ -186,7 +187,7 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         await first.SendAsync(isClientSlow ? "6\r\nsec" : "6\r\nsecond\r\n0\r\n\r\n");
         Task<Answer> second = host.SendAsync("POST", path + "/processes/1/stdin", new StringContent("third"));
 
-        string answer = await AnswerOf(first, time, TimeSpan.FromSeconds(1));
+        string answer = await first.ReadToEndAsync(time, TimeSpan.FromSeconds(1));
         await Until.IsSoAsync(
             () =>
             {
@@ -209,7 +210,7 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         (string path, _) = await ProcessTests.OpenAsync(host);
         using RawClient client = await BeginAsync(host, path, (await ProcessTests.StartProcessAsync(host, path)).Written);
 
-        string answer = await AnswerOf(client, time, TimeSpan.FromSeconds(15));
+        string answer = await client.ReadToEndAsync(time, TimeSpan.FromSeconds(15));
 
         Assert.StartsWith("HTTP/1.1 400 ", answer, StringComparison.Ordinal);
         Assert.Contains("fewer than 3600 bytes came within 15 s. 5 bytes of the body were written; send the rest again.\",\"written\":5}", answer, StringComparison.Ordinal);
@@ -232,19 +233,6 @@ public abstract class ProcessInputTests(ContractHost contract) : ContractTests(c
         await client.SendAsync("6\r\nsecond\r\n0\r\n\r\n");
         await Until.IsSoAsync(() => input.Writes == 2, seconds: 30);
         return client;
-    }
-
-    private static async Task<string> AnswerOf(RawClient client, FakeTimeProvider time, TimeSpan step)
-    {
-        Task<string> answer = client.ReadToEndAsync();
-        for (int i = 0; i < 200 && !answer.IsCompleted; i++)
-        {
-            time.Advance(step);
-            await Task.WhenAny(answer, Task.Delay(TimeSpan.FromMilliseconds(50), TimeProvider.System, Cancel));
-        }
-
-        Assert.True(answer.IsCompleted, "There is no answer.");
-        return await answer;
     }
 }
 

@@ -178,7 +178,7 @@ public abstract class SessionTests(ContractHost contract) : ContractTests(contra
         await cancelled.Task.WaitAsync(TimeSpan.FromSeconds(30), Cancel);
 
         // This script opens it nevertheless, as a race does.
-        await Until.IsSoAsync(() => host.Sessions.All.All(session => session.End == SandboxSessionEnd.Closed), seconds: 30);
+        await Until.IsSoAsync(() => host.Sessions.All.Count == 1 && host.Sessions.All.All(session => session.End == SandboxSessionEnd.Closed), seconds: 60);
     }
 
     [Fact]

@@ -57,7 +57,7 @@ public sealed class DnsServerTests
         await asked.Task.WaitAsync(Cancel);
 
         time.Advance(TimeSpan.FromSeconds(31));
-        Assert.Equal(0, await connection.ReceiveAsync(new byte[100], Cancel).AsTask().WaitAsync(TimeSpan.FromSeconds(20), Cancel));
+        Assert.Equal(0, await connection.ReceiveAsync(new byte[100], Cancel).AsTask().WaitAsync(TimeSpan.FromSeconds(60), Cancel));
         answer.SetResult(new DnsResponse(DnsCode.NameError));
     }
 

@@ -270,7 +270,7 @@ public sealed class ImageCollectionTests : IDisposable
         Assert.Equal(1, (await Soon(other.PruneAsync(TimeSpan.Zero, Cancel))).Images);
         await UseAsync(store, "e");
         Assert.Equal(1, (await Soon(store.PruneAsync(TimeSpan.Zero, Cancel))).Images);
-        await other.CleanAbandonedAsync().WaitAsync(TimeSpan.FromSeconds(20), Cancel);
+        await other.CleanAbandonedAsync().WaitAsync(TimeSpan.FromSeconds(60), Cancel);
         Assert.Equal(before.Order(), Kept("layers", "blobs").Order());
         Assert.False(pull.IsCompleted);
 
@@ -280,7 +280,7 @@ public sealed class ImageCollectionTests : IDisposable
         Assert.Single(_registry.Requests, request => request.Path == came);
 
         // Only so that an endless wait fails.
-        static Task<T> Soon<T>(Task<T> task) => task.WaitAsync(TimeSpan.FromSeconds(20), Cancel);
+        static Task<T> Soon<T>(Task<T> task) => task.WaitAsync(TimeSpan.FromSeconds(60), Cancel);
 
         async Task UseAsync(ImageStore user, string name) => await (await Soon(AcquireAsync(user, name))).DisposeAsync();
     }

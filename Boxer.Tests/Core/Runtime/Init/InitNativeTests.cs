@@ -217,7 +217,7 @@ public sealed class InitNativeTests(InitFixture fixture) : IClassFixture<InitFix
 
     private static async Task<string> ReadAllAsync(Socket socket)
     {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         using var all = new MemoryStream();
         byte[] buffer = new byte[65_536];
         try

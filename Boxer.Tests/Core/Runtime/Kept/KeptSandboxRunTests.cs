@@ -65,11 +65,12 @@ public sealed class KeptSandboxRunTests(InitFixture fixture) : IClassFixture<Ini
     [Fact]
     public async Task ExecAsync_stops_a_command_at_its_limits_with_its_whole_session()
     {
+        // The wall clock is long enough for the command to set its trap and to print on a busy machine.
         await using RealGuest guest = await RealGuest.OpenAsync(fixture);
-        ExecPlan stubborn = Shell("trap '' TERM; sleep 1000 & sleep 1000 & echo on; wait; wait") with { WallClock = TimeSpan.FromSeconds(0.5), StopGrace = TimeSpan.FromSeconds(0.2) };
+        ExecPlan stubborn = Shell("trap '' TERM; sleep 1000 & sleep 1000 & echo on; wait; wait") with { WallClock = TimeSpan.FromSeconds(3), StopGrace = TimeSpan.FromSeconds(0.2) };
         ExecOutcome outcome = await guest.ExecAsync(stubborn);
         Assert.Equal((TerminationKind.WallClockLimit, "on\n", 0), (outcome.End.Termination.Kind, Text(outcome.Stdout), outcome.End.LeftBehind));
-        outcome = await guest.ExecAsync(Shell("trap 'echo bye; exit 3' TERM; echo on; while :; do sleep 0.05; done") with { WallClock = TimeSpan.FromSeconds(0.5), StopGrace = TimeSpan.FromSeconds(30) });
+        outcome = await guest.ExecAsync(Shell("trap 'echo bye; exit 3' TERM; echo on; while :; do sleep 0.05; done") with { WallClock = TimeSpan.FromSeconds(3), StopGrace = TimeSpan.FromSeconds(30) });
         Assert.Equal((TerminationKind.WallClockLimit, "on\nbye\n"), (outcome.End.Termination.Kind, Text(outcome.Stdout)));
         outcome = await guest.ExecAsync(Shell("(while :; do :; done) & wait") with { CpuTime = TimeSpan.FromSeconds(0.3) });
         Assert.Equal((TerminationKind.CpuTimeLimit, 0), (outcome.End.Termination.Kind, outcome.End.LeftBehind));
