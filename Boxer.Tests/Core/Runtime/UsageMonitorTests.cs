@@ -10,7 +10,7 @@ namespace Boxer.Tests.Core.Runtime;
 public sealed class UsageMonitorTests : IDisposable
 {
     private readonly string _root = Directory.CreateTempSubdirectory("boxer-usage-").FullName;
-    private readonly FakeTimeProvider _time = new();
+    private readonly SampledTime _time = new();
 
     public void Dispose() => Directory.Delete(_root, recursive: true);
 
@@ -143,7 +143,23 @@ public sealed class UsageMonitorTests : IDisposable
     private async Task StepAsync()
     {
         _time.Advance(TimeSpan.FromMilliseconds(250));
-        await Task.Delay(1, TestContext.Current.CancellationToken);
+        await Until.IsSoAsync(() => _time.NextSample > _time.GetUtcNow(), 60);
+    }
+
+    /// <summary>A clock that knows when the next sample is due: the monitor sets a timer for it after each.</summary>
+    private sealed class SampledTime : FakeTimeProvider
+    {
+        private long _nextSample;
+
+        public DateTimeOffset NextSample => new(Volatile.Read(ref _nextSample), TimeSpan.Zero);
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            DateTimeOffset due = GetUtcNow() + dueTime;
+            ITimer timer = base.CreateTimer(callback, state, dueTime, period);
+            Volatile.Write(ref _nextSample, due.Ticks);
+            return timer;
+        }
     }
 
     private void Put(int cpuMilliseconds, int memory = 0)

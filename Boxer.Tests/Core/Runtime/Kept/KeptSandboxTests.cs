@@ -99,7 +99,7 @@ public sealed class KeptSandboxTests
         Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("fifo") with { WallClock = TimeSpan.FromSeconds(1) }, () => isReported = true, (_, _) => { }, Cancel);
         Frame exec = await guest.ReadAsync(InitFrameType.Exec);
         Task<Frame> killing = guest.ReadAsync(InitFrameType.ProcessSignal);
-        await AdvanceUntilAsync(time, killing);
+        await AdvanceUntilAsync(time, killing, CommandWatch.Patience);
         await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
         await EndAsync(guest, exec.Id, signal: 9);
         ExecOutcome outcome = await running;
@@ -116,7 +116,7 @@ public sealed class KeptSandboxTests
         bool isReported = false;
         Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("slow"), () => isReported = true, (_, _) => { }, Cancel);
         Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        await AdvanceUntilAsync(time, guest.ReadAsync(InitFrameType.ProcessSignal));
+        await AdvanceUntilAsync(time, guest.ReadAsync(InitFrameType.ProcessSignal), CommandWatch.Patience);
         await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
         await EndAsync(guest, exec.Id);
         Assert.Equal(Termination.Exited(0), (await running).End.Termination);
@@ -171,7 +171,7 @@ public sealed class KeptSandboxTests
         time.Advance(TimeSpan.FromSeconds(5));
         Frame signal = await guest.ReadAsync(InitFrameType.ProcessSignal);
         Assert.Equal([2, 0], signal.Numbers);
-        await AdvanceUntilAsync(time, AssertKilledAsync(guest, exec.Id));
+        await AdvanceUntilAsync(time, AssertKilledAsync(guest, exec.Id), TimeSpan.FromSeconds(2));
         Assert.Equal(TerminationKind.WallClockLimit, (await running).End.Termination.Kind);
         await AssertUsableAsync(guest);
     }
@@ -202,9 +202,11 @@ public sealed class KeptSandboxTests
     {
         var time = new FakeTimeProvider();
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
-        Task<ExecOutcome> running = ExecAsync(guest, Command("busy") with { CpuTime = TimeSpan.FromSeconds(1) });
+        var started = new TaskCompletionSource();
+        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("busy") with { CpuTime = TimeSpan.FromSeconds(1) }, started.SetResult, (_, _) => { }, Cancel);
         Frame exec = await guest.ReadAsync(InitFrameType.Exec);
         await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
+        await started.Task;
         foreach (ulong used in (ulong[])[999_000, 1_000_000])
         {
             Task<Frame> asking = guest.ReadAsync(InitFrameType.ProcessUsage);
@@ -224,12 +226,14 @@ public sealed class KeptSandboxTests
     {
         var time = new FakeTimeProvider();
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
-        Task<ExecOutcome> running = ExecAsync(guest, Command("sleep") with { WallClock = TimeSpan.FromSeconds(1) });
+        var started = new TaskCompletionSource();
+        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("sleep") with { WallClock = TimeSpan.FromSeconds(1) }, started.SetResult, (_, _) => { }, Cancel);
         Task<IGuestProcess> other = guest.Sandbox.StartAsync(Command("other"), Cancel);
         Frame exec = await guest.ReadAsync(InitFrameType.Exec);
         if (hasStarted)
         {
             await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
+            await started.Task;
         }
 
         await AdvanceUntilAsync(time, running);
@@ -297,9 +301,11 @@ public sealed class KeptSandboxTests
     {
         var time = new FakeTimeProvider();
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
-        Task<ExecOutcome> running = ExecAsync(guest, Command("busy") with { CpuTime = TimeSpan.FromSeconds(1) });
+        var started = new TaskCompletionSource();
+        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("busy") with { CpuTime = TimeSpan.FromSeconds(1) }, started.SetResult, (_, _) => { }, Cancel);
         Frame exec = await guest.ReadAsync(InitFrameType.Exec);
         await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
+        await started.Task;
         Task<Frame> asking = guest.ReadAsync(InitFrameType.ProcessUsage);
         await AdvanceUntilAsync(time, asking);
         await AdvanceUntilAsync(time, running);
