@@ -13,6 +13,12 @@ internal sealed class SessionEnds(SessionParts parts, SessionWorkers workers, Cl
 {
     /// <summary>Time that calls have to end after the end of the session. They do so at once, unless the sandbox hangs.</summary>
     internal static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
+
+    /// <summary>
+    /// The same for calls whose result tells how the sandbox ended: they wait for its processes to end, and then for the rest of the output. On a busy host that
+    /// takes longer.
+    /// </summary>
+    internal static readonly TimeSpan ResultPatience = TimeSpan.FromSeconds(15);
     private readonly TaskCompletionSource _callsEnded = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Completes when no call is in progress after the end of the session. Never fails.</summary>
@@ -32,19 +38,19 @@ internal sealed class SessionEnds(SessionParts parts, SessionWorkers workers, Cl
         parts.Sandbox.Kill();
         onEnded(end);
         Log.SessionEnded(parts.Logger, parts.Id, parts.ImageDigest, end, (long)(parts.Life.EndedAt - parts.Life.CreatedAt).TotalSeconds);
-        await EndCallsAsync().ConfigureAwait(false);
+        await EndCallsAsync(end is SandboxSessionEnd.MemoryLimit or SandboxSessionEnd.SandboxDied ? ResultPatience : Patience).ConfigureAwait(false);
         await CleanUpAsync().ConfigureAwait(false);
     }
 
     private async Task EndWithSandboxAsync() => parts.Life.TryEnd(From(await parts.Sandbox.Ended.ConfigureAwait(false)));
 
-    private async Task EndCallsAsync()
+    private async Task EndCallsAsync(TimeSpan patience)
     {
         Task gone = parts.Life.WhenNoCallAsync();
         if (!gone.IsCompleted)
         {
             using var decided = new CancellationTokenSource();
-            await Task.WhenAny(gone, Task.Delay(Patience, parts.Time, decided.Token)).ConfigureAwait(false);
+            await Task.WhenAny(gone, Task.Delay(patience, parts.Time, decided.Token)).ConfigureAwait(false);
             await decided.CancelAsync().ConfigureAwait(false);
         }
 

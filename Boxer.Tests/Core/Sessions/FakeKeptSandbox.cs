@@ -31,6 +31,9 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
     /// <summary>Whether a kill has no effect on what is in flight.</summary>
     public bool Hangs { get; set; }
 
+    /// <summary>Whether commands go on after the death until the test ends them: their output is still read.</summary>
+    public bool DrainsSlowly { get; set; }
+
     public Task DisposalBlocks { get; set; } = Task.CompletedTask;
 
     public Exception? FreezeFault { get; set; }
@@ -67,7 +70,7 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
         var exec = new FakeExec(plan, onOutput);
         Begin(_execs, exec);
         onStarted();
-        using CancellationTokenRegistration cancel = cancellationToken.Register(() => exec.Done.TrySetCanceled(cancellationToken));
+        using CancellationTokenRegistration cancel = cancellationToken.Register(() => _ = !DrainsSlowly && exec.Done.TrySetCanceled(cancellationToken));
         using CancellationTokenRegistration disk = plan.DiskFull.Register(() => exec.End(Termination.Limit(TerminationKind.DiskLimit)));
         return await exec.Done.Task;
     }
@@ -166,7 +169,11 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
             }
 
             _death = end;
-            _execs.ForEach(exec => exec.End(termination));
+            if (!DrainsSlowly)
+            {
+                _execs.ForEach(exec => exec.End(termination));
+            }
+
             _processes.ForEach(process => process.End(termination));
         }
 

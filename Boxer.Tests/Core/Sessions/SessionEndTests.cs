@@ -1,4 +1,5 @@
 using Boxer.Runtime.Kept;
+using Boxer.Sessions;
 using Boxer.Tests.Support;
 
 namespace Boxer.Tests.Core.Sessions;
@@ -54,6 +55,22 @@ public sealed class SessionEndTests
         await Until.IsSoAsync(() => open.IsCleanedUp, 30);
         Assert.Equal(end, (await Assert.ThrowsAsync<SandboxSessionEndedException>(open.CallAsync)).End);
         Assert.Equal(end, open.Table.Find(open.Session.Id)!.End);
+    }
+
+    [Fact]
+    public async Task A_command_of_a_sandbox_that_died_has_its_result_also_if_its_output_takes_seconds()
+    {
+        await using var open = new OpenSession();
+        open.Sandbox.DrainsSlowly = true;
+        (Task<SandboxResult> result, FakeExec exec) = await open.ExecAsync(cancellationToken: Cancel);
+        open.Sandbox.Die(KeptSandboxEnd.MemoryLimit);
+        await Until.IsSoAsync(() => open.Session.End == SandboxSessionEnd.MemoryLimit, 30);
+        open.Time.Advance(SessionEnds.ResultPatience - Second);
+        exec.Print("the last words");
+        exec.End(Termination.Limit(TerminationKind.MemoryLimit));
+
+        SandboxResult ended = await result;
+        Assert.Equal((TerminationKind.MemoryLimit, "the last words"), (ended.Termination.Kind, ended.StandardOutput));
     }
 
     [Fact]
