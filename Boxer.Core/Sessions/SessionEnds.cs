@@ -15,10 +15,9 @@ internal sealed class SessionEnds(SessionParts parts, SessionWorkers workers, Cl
     internal static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// The same for calls whose result tells how the sandbox ended: they wait for its processes to end, and then for the rest of the output. On a busy host that
-    /// takes longer.
+    /// The same for calls whose result tells how the sandbox ended: they wait for its processes to end, and then for the rest of the output; 3 s for all else.
     /// </summary>
-    internal static readonly TimeSpan ResultPatience = TimeSpan.FromSeconds(15);
+    internal static readonly TimeSpan ResultPatience = KeptSandbox.ExitPatience + ForegroundCommand.DrainPatience + TimeSpan.FromSeconds(3);
     private readonly TaskCompletionSource _callsEnded = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Completes when no call is in progress after the end of the session. Never fails.</summary>

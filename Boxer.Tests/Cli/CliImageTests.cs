@@ -168,7 +168,7 @@ public sealed class CliImageTests : IDisposable
         bool IsUnderWay() => Making().Count(directory => Directory.EnumerateDirectories(directory, "layer*").Any()) >= (what == "flatten" ? 1 : 2);
         int killed = 0;
 
-        // On a busy machine the process may end first, so that there are more attempts.
+        // On a busy machine the process may end first, so that there are more attempts, until one succeeds.
         for (int i = 0; i < 6 || (killed == 0 && i < MostAttempts); i++)
         {
             foreach (string kind in (string[])["references", "layers", "roots", "blobs"])
@@ -181,7 +181,7 @@ public sealed class CliImageTests : IDisposable
             AssertRootsWhole();
         }
 
-        Assert.InRange(killed, 1, MostAttempts);
+        Assert.InRange(killed, 1, 6);
         await HostProgram.RunAsync("sh", ["-ec", "exec \"$@\" 2>&1", "sh", .. launcher, .. CommandOf("pull", "test.example/a")]);
         await AssertNothingIsLeftAsync(what == "flatten" ? ImageRootKind.Flattened : ImageRootKind.Overlay);
     }
@@ -201,7 +201,7 @@ public sealed class CliImageTests : IDisposable
             AssertWhole(LargeFiles);
         }
 
-        Assert.InRange(killed, 1, MostAttempts);
+        Assert.InRange(killed, 1, 4);
         CliResult again = await CliProcess.RunAsync(["pull", "test.example/a", .. Common]);
         Assert.Equal((0, ""), (again.ExitCode, again.Stderr));
         await AssertNothingIsLeftAsync(null);

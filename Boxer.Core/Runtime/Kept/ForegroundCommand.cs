@@ -7,11 +7,11 @@ namespace Boxer.Runtime.Kept;
 /// <summary>One foreground command in a kept sandbox, from the hand-over to the outcome. <see cref="RunAsync"/> is called once.</summary>
 internal sealed class ForegroundCommand : IAsyncDisposable
 {
+    /// <summary>Time for the rest of the output after the end. A caller may be slow to take it.</summary>
+    internal static readonly TimeSpan DrainPatience = TimeSpan.FromSeconds(10);
+
     // Processes that were left behind may print on for ever. A pipe holds 64 KiB, and at most 1 MiB (pipe(7)).
     private const long MostLeft = (1 << 20) + (64 << 10);
-
-    // A caller may be slow to take the output.
-    private static readonly TimeSpan DrainPatience = TimeSpan.FromSeconds(10);
     private readonly KeptSandbox _sandbox;
     private readonly ExecPlan _plan;
     private readonly Action _onStarted;

@@ -12,8 +12,8 @@ namespace Boxer.Runtime.Kept;
 /// <summary>A booted sandbox that serves commands until it ends.</summary>
 internal sealed partial class KeptSandbox : IKeptSandbox
 {
-    // Time of the runtime's processes to end after a kill, so that all output is in the pipes.
-    private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(2);
+    /// <summary>Time of the runtime's processes to end after a kill, so that all output is in the pipes.</summary>
+    internal static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(2);
     private readonly SandboxResources _resources;
     private readonly DescriptorPoller _poller;
     private readonly TimeProvider _time;

@@ -70,7 +70,13 @@ internal sealed class FakeKeptSandbox : IKeptSandbox
         var exec = new FakeExec(plan, onOutput);
         Begin(_execs, exec);
         onStarted();
-        using CancellationTokenRegistration cancel = cancellationToken.Register(() => _ = !DrainsSlowly && exec.Done.TrySetCanceled(cancellationToken));
+        using CancellationTokenRegistration cancel = cancellationToken.Register(() =>
+        {
+            if (!DrainsSlowly)
+            {
+                exec.Done.TrySetCanceled(cancellationToken);
+            }
+        });
         using CancellationTokenRegistration disk = plan.DiskFull.Register(() => exec.End(Termination.Limit(TerminationKind.DiskLimit)));
         return await exec.Done.Task;
     }

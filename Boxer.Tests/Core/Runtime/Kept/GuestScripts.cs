@@ -16,6 +16,17 @@ internal static class GuestScripts
 
     internal static Task<ExecOutcome> ExecAsync(ScriptedGuest guest, ExecPlan plan) => guest.Sandbox.ExecAsync(plan, () => { }, (_, _) => { }, Cancel);
 
+    /// <summary>Executes a command, reports its start, and waits until the sandbox knows it: from then on its clocks run.</summary>
+    internal static async Task<(Task<ExecOutcome> Running, uint Id)> StartExecAsync(ScriptedGuest guest, ExecPlan plan)
+    {
+        var started = new TaskCompletionSource();
+        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(plan, started.SetResult, (_, _) => { }, Cancel);
+        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
+        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
+        await started.Task;
+        return (running, exec.Id);
+    }
+
     internal static FileStream Open(ScriptedGuest guest, FileAccess access) => new(guest.TakeDescriptor(), access);
 
     internal static Task EndAsync(ScriptedGuest guest, uint id, int? signal = null) => guest.SendAsync(

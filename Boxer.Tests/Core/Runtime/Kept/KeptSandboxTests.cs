@@ -162,16 +162,12 @@ public sealed class KeptSandboxTests
     {
         var time = new FakeTimeProvider();
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
-        var started = new TaskCompletionSource();
-        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(
-            Command("sleep") with { WallClock = TimeSpan.FromSeconds(5), StopGrace = TimeSpan.FromSeconds(2), StopSignal = 2 }, started.SetResult, (_, _) => { }, Cancel);
-        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
-        await started.Task;
+        (Task<ExecOutcome> running, uint id) = await StartExecAsync(
+            guest, Command("sleep") with { WallClock = TimeSpan.FromSeconds(5), StopGrace = TimeSpan.FromSeconds(2), StopSignal = 2 });
         time.Advance(TimeSpan.FromSeconds(5));
         Frame signal = await guest.ReadAsync(InitFrameType.ProcessSignal);
         Assert.Equal([2, 0], signal.Numbers);
-        await AdvanceUntilAsync(time, AssertKilledAsync(guest, exec.Id), TimeSpan.FromSeconds(2));
+        await AdvanceUntilAsync(time, AssertKilledAsync(guest, id), TimeSpan.FromSeconds(2));
         Assert.Equal(TerminationKind.WallClockLimit, (await running).End.Termination.Kind);
         await AssertUsableAsync(guest);
     }
@@ -181,11 +177,7 @@ public sealed class KeptSandboxTests
     {
         var time = new FakeTimeProvider();
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
-        var started = new TaskCompletionSource();
-        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("sleep") with { WallClock = TimeSpan.FromSeconds(5) }, started.SetResult, (_, _) => { }, Cancel);
-        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
-        await started.Task;
+        (Task<ExecOutcome> running, uint id) = await StartExecAsync(guest, Command("sleep") with { WallClock = TimeSpan.FromSeconds(5) });
         time.Advance(TimeSpan.FromSeconds(4));
         Assert.True(guest.Sandbox.TryFreeze());
         time.Advance(TimeSpan.FromDays(7));
@@ -193,7 +185,7 @@ public sealed class KeptSandboxTests
         time.Advance(TimeSpan.FromSeconds(0.9));
         await AssertUsableAsync(guest);
         time.Advance(TimeSpan.FromSeconds(0.1));
-        await AssertKilledAsync(guest, exec.Id);
+        await AssertKilledAsync(guest, id);
         Assert.Equal(TerminationKind.WallClockLimit, (await running).End.Termination.Kind);
     }
 
@@ -202,20 +194,16 @@ public sealed class KeptSandboxTests
     {
         var time = new FakeTimeProvider();
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
-        var started = new TaskCompletionSource();
-        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("busy") with { CpuTime = TimeSpan.FromSeconds(1) }, started.SetResult, (_, _) => { }, Cancel);
-        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
-        await started.Task;
+        (Task<ExecOutcome> running, uint id) = await StartExecAsync(guest, Command("busy") with { CpuTime = TimeSpan.FromSeconds(1) });
         foreach (ulong used in (ulong[])[999_000, 1_000_000])
         {
             Task<Frame> asking = guest.ReadAsync(InitFrameType.ProcessUsage);
             await AdvanceUntilAsync(time, asking);
             Frame ask = await asking;
-            await guest.SendAsync(InitFrameType.ProcessUsageReport, U32(ask.Id), U32(exec.Id), U64(used), U32(1));
+            await guest.SendAsync(InitFrameType.ProcessUsageReport, U32(ask.Id), U32(id), U64(used), U32(1));
         }
 
-        await AssertKilledAsync(guest, exec.Id);
+        await AssertKilledAsync(guest, id);
         Assert.Equal(TerminationKind.CpuTimeLimit, (await running).End.Termination.Kind);
     }
 
@@ -301,11 +289,7 @@ public sealed class KeptSandboxTests
     {
         var time = new FakeTimeProvider();
         await using ScriptedGuest guest = await ScriptedGuest.OpenAsync(time);
-        var started = new TaskCompletionSource();
-        Task<ExecOutcome> running = guest.Sandbox.ExecAsync(Command("busy") with { CpuTime = TimeSpan.FromSeconds(1) }, started.SetResult, (_, _) => { }, Cancel);
-        Frame exec = await guest.ReadAsync(InitFrameType.Exec);
-        await guest.SendAsync(InitFrameType.ProcessStarted, U32(exec.Id), U32(2));
-        await started.Task;
+        (Task<ExecOutcome> running, _) = await StartExecAsync(guest, Command("busy") with { CpuTime = TimeSpan.FromSeconds(1) });
         Task<Frame> asking = guest.ReadAsync(InitFrameType.ProcessUsage);
         await AdvanceUntilAsync(time, asking);
         await AdvanceUntilAsync(time, running);
